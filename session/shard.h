@@ -1,0 +1,164 @@
+// A worker's shard: its sessions, their windows and the operations on them. No DPDK; memory comes from the caller.
+//
+// Owner: one worker. Every function here is called on that thread only (or before it starts). Nothing allocates after
+// construction. Control acts through the commands of shard_commands.h, which arrive by mailbox and run on the owner.
+//
+// The receive order of the design: pick_key (bounds and id were checked) -> open (crypto) -> accept. Nothing moves
+// before the tag verified: pick_key is free of side effects but for the catch-up budget.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <span>
+
+#include "crypto/aead.h"
+#include "session/drop_reason.h"
+#include "session/hot.h"
+#include "session/replay.h"
+#include "session/table.h"
+
+namespace session {
+
+struct ShardLimits {
+  std::uint32_t sessions = 1024;
+  std::uint32_t keys = 8192;                // expanded keys, all epochs and both directions
+  std::uint32_t windows = 4096;             // receive windows, all streams of all sessions
+  std::uint32_t window_bits = 8192;         // power of two, 1,024..65,536 (design: default 8,192)
+  std::uint32_t streams_per_session = 32;   // windows a session may hold
+  std::uint32_t older_blocks = 64;          // sessions that may keep epochs older than previous at one time
+  std::uint32_t previous_pkts = 1U << 20;   // packet budget of one grace period
+  std::uint32_t ahead_tokens = 64;          // catch-up budget of a session: burst ...
+  std::uint32_t ahead_per_second = 256;     // ... and refill
+};
+
+// Further receive-only epochs, newest first; only after a jump or when epochs follow faster than the grace.
+inline constexpr unsigned kOlderEpochs = 16;
+struct OlderEpochs {
+  std::array<KeyRef, kOlderEpochs> keys{};
+  std::uint32_t count = 0;
+  std::uint32_t next_free = kNone;
+};
+
+// Header fields of a received packet, loaded once.
+struct RxFields {
+  std::uint32_t sequence;
+  std::uint16_t stream;
+  std::uint16_t flags;
+  std::uint8_t epoch;
+  std::uint8_t path;
+};
+inline RxFields load_fields(const std::uint8_t* header) {
+  return RxFields{load_be32(header + kOffSequence), load_be16(header + kOffStream), load_be16(header + kOffFlags),
+                  header[kOffEpoch], header[kOffPath]};
+}
+
+enum class EpochBranch : std::uint8_t { kCurrent, kNext, kPrevious, kOlder, kAhead, kReject };
+
+struct RxPick {
+  std::uint32_t key = kNone;  // receive key to open with, for kCurrent..kOlder
+  std::array<std::uint8_t, 4> nonce_prefix{};
+  EpochBranch branch = EpochBranch::kReject;
+  DropReason drop = DropReason::kNone;  // for kReject; kAhead with kEpochAheadBudget when the budget is spent
+};
+
+// What to do with a packet that opened.
+enum class RxAction : std::uint8_t {
+  kDrop,            // see drop
+  kDeliver,         // data (possibly empty: nothing to hand on)
+  kDeliverBundle,   // COALESCED data, framing not yet checked
+  kAck,             // 4 bytes
+  kWindowUpdate,    // 4 bytes
+  kPathValidation,  // 32 bytes
+};
+struct RxOutcome {
+  RxAction action = RxAction::kDrop;
+  DropReason drop = DropReason::kNone;
+  bool duplicate_reliable = false;  // authenticated duplicate of a RELIABLE packet: acknowledge again (W-10)
+};
+
+// A granted number: seal with this key at this epoch and sequence, or drop for the reason given.
+struct TxGrant {
+  std::uint32_t key = kNone;
+  std::uint32_t sequence = 0;
+  std::array<std::uint8_t, 4> nonce_prefix{};
+  std::uint8_t epoch = 0;
+  DropReason drop = DropReason::kNone;
+};
+
+class Shard {
+ public:
+  // `keys` outlives the shard; control writes slots, the shard only reads those it was given. `memory` backs sessions,
+  // windows and table: bytes_needed(limits) bytes, 64-byte aligned, zeroed, locked by the caller if it can.
+  Shard(const ShardLimits& limits, std::span<const crypto::KeySlot> keys, std::span<std::byte> memory);
+  ~Shard();
+  Shard(const Shard&) = delete;
+  Shard& operator=(const Shard&) = delete;
+  static std::size_t bytes_needed(const ShardLimits& limits);
+
+  // ---- look-up
+  // Slot of a session id, or kNone; all 32 bytes are compared.
+  [[nodiscard]] std::uint32_t find(const std::uint8_t* session_id) const;
+  // The same for n ids at once, with prefetch of table and session lines; n <= crypto::kMaxBatch.
+  void find_batch(const std::uint8_t* const* session_ids, unsigned n, std::uint32_t* slots) const;
+
+  [[nodiscard]] SessionHot& hot(std::uint32_t slot) { return hot_[slot]; }
+  [[nodiscard]] const SessionHot& hot(std::uint32_t slot) const { return hot_[slot]; }
+  [[nodiscard]] const crypto::KeySlot* key(std::uint32_t index) const { return &keys_[index]; }
+  [[nodiscard]] const ShardLimits& limits() const { return limits_; }
+
+  // ---- receive
+  // Chooses the key for an unauthenticated packet: ENCRYPTED flag, session state, epoch branch, advisory window peek.
+  // Changes nothing but the catch-up budget. now_ms: worker clock, only differences matter.
+  [[nodiscard]] RxPick pick_key(SessionHot& hot, const RxFields& fields, std::uint32_t now_ms) const;
+
+  // After the tag verified, in packet order: advance the epoch if the packet is of `next`, path gate, window commit,
+  // length checks of control packets. `text_bytes`: plaintext length. Counters of the session are updated.
+  [[nodiscard]] RxOutcome accept(std::uint32_t slot, const RxFields& fields, EpochBranch branch,
+                                 std::uint32_t text_bytes, std::uint64_t now_tsc);
+
+  // ---- transmit
+  // Takes the next sequence of `stream` (< kTxStreams) for one packet, after the rekey decision (protocol.md 6.5 with
+  // W-12: span = highest - lowest used in this epoch). A number once granted is burnt, sealed or not.
+  [[nodiscard]] TxGrant grant(std::uint32_t slot, std::uint16_t stream);
+
+  // ---- owed to control
+  // Slots with pending bits, first in first out; returns kNone when there are none. The caller clears the bits it could
+  // report with `settle`; bits left put the slot back on the list.
+  [[nodiscard]] std::uint32_t take_dirty();
+  void settle(std::uint32_t slot, std::uint8_t reported_bits);
+  void mark_pending(std::uint32_t slot, std::uint8_t bits);
+
+  // Key indices that no packet of this shard can use any more; control wipes them. Peek/pop keep them until a message
+  // took them.
+  [[nodiscard]] bool retired_front(std::uint32_t& key_index) const;
+  void retired_pop();
+
+ private:
+  friend class ShardCommands;
+  // Implementation state: see shard.cc. Helper members may be added freely.
+  void advance_to_next(std::uint32_t slot, bool own_decision);
+  void push_previous(std::uint32_t slot);
+  void retire(KeyRef& ref);
+  ReplayVerdict commit_window(std::uint32_t slot, std::uint16_t stream, std::uint32_t sequence);
+
+  ShardLimits limits_;
+  std::span<const crypto::KeySlot> keys_;
+  SessionHot* hot_ = nullptr;
+  SessionTable table_;
+  WindowPool windows_;
+  OlderEpochs* older_ = nullptr;
+  std::uint32_t older_free_ = kNone;
+  std::uint32_t* retired_ = nullptr;  // ring of limits_.keys entries: every key fits, so it cannot overflow
+  std::uint32_t retired_head_ = 0;
+  std::uint32_t retired_count_ = 0;
+  std::uint32_t dirty_head_ = kNone;
+  std::uint32_t dirty_tail_ = kNone;
+};
+
+// Writes the constant part and the numbers of a Phantom header with its length fields around `text_bytes` of plaintext:
+// header at p, plaintext at p + kPayloadOffset, tag and 4 zero bytes (ext_len) behind it.
+void write_packet_frame(std::uint8_t* p, const SessionHot& hot, const TxGrant& grant, std::uint16_t stream,
+                        std::uint16_t flags, std::uint8_t path, std::uint32_t text_bytes);
+
+}  // namespace session

@@ -1,0 +1,68 @@
+// What control can make a shard do. Run on the owner, from its mailbox (or before the worker starts).
+//
+// Every command names slot and generation; a stale one is refused (returns false) and changes nothing. All are
+// idempotent: repeating one that was carried out returns true and changes nothing.
+#pragma once
+
+#include <array>
+#include <cstdint>
+
+#include "session/hot.h"
+#include "session/shard.h"
+
+namespace session {
+
+// Everything a new session brings. Built by control, read by the worker, handed back.
+struct SessionInit {
+  std::array<std::uint8_t, kSessionIdBytes> id{};
+  std::uint32_t slot = kNone;
+  std::uint32_t generation = 0;
+  KeyRef current;  // send and receive keys of the first epoch of this incarnation
+  crypto::Suite suite = crypto::Suite::kAes256Gcm;
+  std::uint8_t tx_streams = 16;
+  std::uint8_t session_flags = 0;
+  std::uint64_t rekey_soft_limit = REKEY_SOFT_LIMIT;
+  std::uint32_t seq_rekey_watermark = SEQ_REKEY_WATERMARK;
+  std::array<std::uint32_t, kTxStreams> seq_start{};  // first sequence each stream may use
+  std::array<std::uint32_t, kTxStreams> seq_limit{};  // first one it may not
+  OuterTemplate outer;
+};
+
+// A jump of several epochs at once, by the peer or by local decision: the new current, a new next (may be invalid) and
+// the receive-only references of the skipped epochs, newest first.
+struct JumpInit {
+  std::uint32_t slot = kNone;
+  std::uint32_t generation = 0;
+  KeyRef current;
+  KeyRef next;
+  bool by_peer = false;
+  std::uint32_t skipped_count = 0;
+  std::array<KeyRef, kOlderEpochs> skipped{};
+};
+
+class ShardCommands {
+ public:
+  explicit ShardCommands(Shard& shard) : shard_(shard) {}
+
+  bool add(const SessionInit& init);
+  // Takes the session out of the table, retires all its keys and windows. Packets in flight see kUnknownSession.
+  bool remove(std::uint32_t slot, std::uint32_t generation);
+  // Accepts `next` when it is exactly current + 1. Keys of a refused reference are put on the retired list unless they
+  // are already installed (idempotence).
+  bool install_next(std::uint32_t slot, std::uint32_t generation, const KeyRef& next);
+  bool install_jump(const JumpInit& jump);
+  // Gives up every receive-only epoch <= `epoch`.
+  bool retire_previous(std::uint32_t slot, std::uint32_t generation, std::uint8_t epoch);
+  bool grant_sequences(std::uint32_t slot, std::uint32_t generation, std::uint16_t stream, std::uint32_t limit);
+  bool set_outer(std::uint32_t slot, std::uint32_t generation, const OuterTemplate& outer);
+  bool set_path_validated(std::uint32_t slot, std::uint32_t generation, std::uint8_t path, bool validated);
+  bool set_state(std::uint32_t slot, std::uint32_t generation, LifeState state);
+  // Own rekey now (an operator asked): a swap to next if it is there; false when it is not.
+  bool rekey(std::uint32_t slot, std::uint32_t generation);
+
+ private:
+  bool current_handle(std::uint32_t slot, std::uint32_t generation) const;
+  Shard& shard_;
+};
+
+}  // namespace session
