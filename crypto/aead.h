@@ -1,10 +1,11 @@
 // AEAD over a burst: the contract shared by the fast engine (ipsec-mb) and the slow oracle (OpenSSL).
 //
 // What it is: seal and open of AES-256-GCM and ChaCha20-Poly1305 in place, many packets a call.
-// Owner: one Aead object per thread; it is not shared. KeySlots are written by whoever expands a key (the control
+// Owner: one Aead object per thread; it is not shared. KeySlots are written by whoever expands a key (the
+// control
 //   core) and are read-only while any thread may still use them in a job.
-// Failure: a seal cannot fail. An open that fails leaves garbage in `text`: drop the packet, never retry in place.
-// Allocation: none after construction.
+// Failure: a seal cannot fail. An open that fails leaves garbage in `text`: drop the packet, never retry in
+// place. Allocation: none after construction.
 #pragma once
 
 #include <array>
@@ -25,17 +26,18 @@ inline constexpr std::size_t kTagBytes = 16;
 // Largest n of a batch call. open_batch answers with one bit a job, so this cannot exceed 64.
 inline constexpr unsigned kMaxBatch = 64;
 
-// An expanded key: one direction of one epoch. The size comes from the build (sizeof(gcm_key_data) of the installed
-// library rounded up to cache lines: 1,024 bytes with ipsec-mb 1.3, 1,280 with 2.0). Contents are private to an engine;
-// a slot expanded by one engine type must not be used by another.
+// An expanded key: one direction of one epoch. The size comes from the build (sizeof(gcm_key_data) of the
+// installed library rounded up to cache lines: 1,024 bytes with ipsec-mb 1.3, 1,280 with 2.0). Contents are
+// private to an engine; a slot expanded by one engine type must not be used by another.
 struct alignas(64) KeySlot {
   std::byte bytes[PHANTOM_KEY_SLOT_BYTES];
 };
 static_assert(sizeof(KeySlot) % 64 == 0);
 
-// One packet. `text[0, text_bytes)` is plaintext or ciphertext, in place; the 16 tag bytes are at text + text_bytes
-// (written by seal, compared in constant time by open). `aad` may lie directly in front of the text in the same buffer.
-// Nonces and headers are to be written in an earlier pass than the call, so that wide loads do not hit small stores.
+// One packet. `text[0, text_bytes)` is plaintext or ciphertext, in place; the 16 tag bytes are at text +
+// text_bytes (written by seal, compared in constant time by open). `aad` may lie directly in front of the
+// text in the same buffer. Nonces and headers are to be written in an earlier pass than the call, so that
+// wide loads do not hit small stores.
 struct AeadJob {
   const KeySlot* key;
   const std::uint8_t* aad;

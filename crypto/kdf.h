@@ -1,4 +1,5 @@
-// Key schedule of an association: the chain of traffic secrets and the keys of one epoch (protocol.md 4.1, 4.2).
+// Key schedule of an association: the chain of traffic secrets and the keys of one epoch
+// (protocol.md 4.1, 4.2).
 //
 // Thread: control core, tools and tests; never a worker (a worker only ever sees expanded keys).
 // Secrets live in SecretBytes, which wipes itself.

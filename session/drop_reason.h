@@ -1,7 +1,8 @@
 // Every reason for which a packet is dropped or ends here: one list gives enum, counter and name.
 //
-// A packet that came in leaves as exactly one of: transmitted, dropped (one reason below), consumed (a packet meant for
-// the gateway itself), or held (waiting in a ring or for a neighbour). rx + originated = tx + drops + consumed + held.
+// A packet that came in leaves as exactly one of: transmitted, dropped (one reason below), consumed (a packet
+// meant for the gateway itself), or held (waiting in a ring or for a neighbour). rx + originated = tx + drops
+// + consumed + held.
 #pragma once
 
 #include <array>
@@ -102,17 +103,15 @@ enum class ConsumedKind : std::uint8_t {
 inline constexpr std::size_t kDropReasons = static_cast<std::size_t>(DropReason::kCount);
 inline constexpr std::size_t kConsumedKinds = static_cast<std::size_t>(ConsumedKind::kCount);
 
-inline constexpr std::array<std::string_view, kDropReasons> kDropReasonNames = {
-    "none",
+inline constexpr std::array<std::string_view, kDropReasons> kDropReasonNames = {"none",
 #define X(id, name, text) name,
-    PHANTOM_DROP_REASONS(X)
+                                                                                PHANTOM_DROP_REASONS(X)
 #undef X
 };
 
-inline constexpr std::array<std::string_view, kDropReasons> kDropReasonTexts = {
-    "not dropped",
+inline constexpr std::array<std::string_view, kDropReasons> kDropReasonTexts = {"not dropped",
 #define X(id, name, text) text,
-    PHANTOM_DROP_REASONS(X)
+                                                                                PHANTOM_DROP_REASONS(X)
 #undef X
 };
 

@@ -1,8 +1,8 @@
 // What a worker touches for every packet of a session: one SessionHot a slot, laid out by cache line.
 //
-// Owner: the worker that owns the shard is the only writer, from the moment the session was added until it was removed.
-// Control and telemetry may read the counters without stopping it (plain 64-bit loads, monotonic).
-// Everything that a packet does not need is control's (cold.h); stage files may not include that.
+// Owner: the worker that owns the shard is the only writer, from the moment the session was added until it
+// was removed. Control and telemetry may read the counters without stopping it (plain 64-bit loads,
+// monotonic). Everything that a packet does not need is control's (cold.h); stage files may not include that.
 #pragma once
 
 #include <array>
@@ -16,13 +16,15 @@ namespace session {
 
 inline constexpr std::uint32_t kNone = 0xffffffffU;  // "no index", for keys, windows, slots
 
-// Sending streams of a session: id 0 (control) and 1..31 (data). The tunnel profile uses 1..N, N <= 31, default 16.
+// Sending streams of a session: id 0 (control) and 1..31 (data). The tunnel profile uses 1..N, N <= 31,
+// default 16.
 inline constexpr unsigned kTxStreams = 32;
 // Stream ids whose receive window is found without a search.
 inline constexpr unsigned kDirectRxStreams = 20;
 
-// The keys of one epoch, as pool indices: immutable once installed, copied as a whole, so a packet's key, nonce prefix
-// and epoch always come from one consistent read (W-08). send_key is kNone in references that may only receive.
+// The keys of one epoch, as pool indices: immutable once installed, copied as a whole, so a packet's key,
+// nonce prefix and epoch always come from one consistent read (W-08). send_key is kNone in references that
+// may only receive.
 struct KeyRef {
   std::uint32_t send_key = kNone;
   std::uint32_t recv_key = kNone;
@@ -35,7 +37,8 @@ static_assert(sizeof(KeyRef) == 16);
 
 enum class LifeState : std::uint8_t { kFree = 0, kConnected, kMigrating, kClosing, kClosed, kDead };
 
-// Things the worker owes control; a bit stays set until a message could be queued, so nothing is lost by a full ring.
+// Things the worker owes control; a bit stays set until a message could be queued, so nothing is lost by a
+// full ring.
 enum PendingBits : std::uint8_t {
   kPendingAdvanced = 1 << 0,  // the epoch moved (own rekey, or an authentic packet of next)
   kPendingSeqLow = 1 << 1,    // a sequence reservation is more than half used
@@ -50,24 +53,24 @@ struct TxStream {
   std::uint32_t limit = 0;        // first sequence that is not durably reserved; next == limit: fail closed
   std::uint32_t epoch_first = 0;  // first sequence used in epoch `epoch_tag`
   std::uint8_t epoch_tag = 0;
-  bool used_in_epoch = false;     // epoch_first is meaningful
-  bool low_reported = false;      // half of the reservation gone, control was told
+  bool used_in_epoch = false;  // epoch_first is meaningful
+  bool low_reported = false;   // half of the reservation gone, control was told
   std::uint8_t reserved = 0;
 };
 static_assert(sizeof(TxStream) == 16);
 
-// Outer headers towards the peer, ready to copy: IPv4 or IPv6 header and UDP header with zero lengths. The IPv4 header
-// checksum is stored as the partial sum over the template (host order, not complemented), so that only total length,
-// identification and DSCP/ECN remain to be added.
+// Outer headers towards the peer, ready to copy: IPv4 or IPv6 header and UDP header with zero lengths. The
+// IPv4 header checksum is stored as the partial sum over the template (host order, not complemented), so that
+// only total length, identification and DSCP/ECN remain to be added.
 struct OuterTemplate {
-  std::array<std::uint8_t, 48> bytes{};   // IP header (20 or 40), then UDP (8)
-  std::uint32_t ip_partial_sum = 0;       // IPv4 only
-  std::uint32_t udp_pseudo_sum = 0;       // pseudo header without length: addresses and protocol
-  std::uint16_t adjacency = 0;            // next hop, index into the worker's adjacency table
-  std::uint16_t inner_mtu = 0;            // largest inner IP packet, bytes
-  std::uint8_t length = 0;                // 28, 48, or 0: no endpoint known
+  std::array<std::uint8_t, 48> bytes{};  // IP header (20 or 40), then UDP (8)
+  std::uint32_t ip_partial_sum = 0;      // IPv4 only
+  std::uint32_t udp_pseudo_sum = 0;      // pseudo header without length: addresses and protocol
+  std::uint16_t adjacency = 0;           // next hop, index into the worker's adjacency table
+  std::uint16_t inner_mtu = 0;           // largest inner IP packet, bytes
+  std::uint8_t length = 0;               // 28, 48, or 0: no endpoint known
   std::uint8_t path_id = 0;
-  std::uint16_t ip_id = 0;                // next IPv4 identification
+  std::uint16_t ip_id = 0;  // next IPv4 identification
 };
 static_assert(sizeof(OuterTemplate) == 64);
 
@@ -78,20 +81,21 @@ struct alignas(64) SessionHot {
   KeyRef next;  // valid once control prepared it
 
   // Line 1, receive: read-mostly.
-  std::array<std::uint64_t, 4> validated_paths{1, 0, 0, 0};  // bit per path id; path 0 is valid from the start
-  KeyRef previous;                    // receive only, for the grace period
-  std::uint32_t generation = 0;       // tags handles; a message with another one is stale
-  std::uint32_t older = kNone;        // block of further receive-only epochs after a jump (OlderEpochs)
+  std::array<std::uint64_t, 4> validated_paths{1, 0, 0,
+                                               0};  // bit per path id; path 0 is valid from the start
+  KeyRef previous;                                  // receive only, for the grace period
+  std::uint32_t generation = 0;                     // tags handles; a message with another one is stale
+  std::uint32_t older = kNone;           // block of further receive-only epochs after a jump (OlderEpochs)
   std::uint32_t previous_pkts_left = 0;  // packet budget of the grace
   crypto::Suite suite = crypto::Suite::kAes256Gcm;
   LifeState state = LifeState::kFree;
-  std::uint8_t tx_streams = 0;        // number of data streams N for flow hashing
-  std::uint8_t session_flags = 0;     // SessionFlags
+  std::uint8_t tx_streams = 0;     // number of data streams N for flow hashing
+  std::uint8_t session_flags = 0;  // SessionFlags
 
   // Line 2, receive: written for every packet.
   std::uint64_t rx_pkts = 0;
-  std::uint64_t rx_bytes = 0;         // inner bytes
-  std::uint64_t opens_in_epoch = 0;   // successful opens only (W-07)
+  std::uint64_t rx_bytes = 0;        // inner bytes
+  std::uint64_t opens_in_epoch = 0;  // successful opens only (W-07)
   std::uint64_t last_rx_tsc = 0;
   std::uint32_t rx_auth_failed = 0;
   std::uint32_t rx_replayed = 0;
@@ -101,8 +105,8 @@ struct alignas(64) SessionHot {
   std::uint32_t next_dirty = kNone;   // link of the shard's list of slots with pending bits
   std::uint8_t pending = 0;           // PendingBits
   bool in_dirty_list = false;
-  bool heard = false;                 // an authentic packet arrived in this incarnation
-  std::uint8_t peer_epoch = 0;        // highest epoch of an authentic packet
+  bool heard = false;           // an authentic packet arrived in this incarnation
+  std::uint8_t peer_epoch = 0;  // highest epoch of an authentic packet
   std::uint32_t rx_line_reserved = 0;
 
   // Lines 3 and 4: where each receiving stream's window is.
@@ -113,16 +117,16 @@ struct alignas(64) SessionHot {
 
   // Line 5, transmit: written for every packet.
   std::uint64_t tx_pkts = 0;
-  std::uint64_t tx_bytes = 0;          // inner bytes
+  std::uint64_t tx_bytes = 0;  // inner bytes
   std::uint64_t seals_in_epoch = 0;
   std::uint64_t rekey_soft_limit = REKEY_SOFT_LIMIT;
   std::uint32_t seq_rekey_watermark = SEQ_REKEY_WATERMARK;
   std::uint32_t tx_drops = 0;
-  std::uint32_t seq_low_streams = 0;   // bit per sending stream, with kPendingSeqLow
-  std::uint32_t rekeys = 0;            // epochs left by our own decision
-  std::uint32_t followed = 0;          // epochs entered because the peer did
-  std::uint32_t catch_ups = 0;         // jumps of more than one
-  std::uint64_t grace_accepts = 0;     // packets opened with previous or older keys
+  std::uint32_t seq_low_streams = 0;  // bit per sending stream, with kPendingSeqLow
+  std::uint32_t rekeys = 0;           // epochs left by our own decision
+  std::uint32_t followed = 0;         // epochs entered because the peer did
+  std::uint32_t catch_ups = 0;        // jumps of more than one
+  std::uint64_t grace_accepts = 0;    // packets opened with previous or older keys
 
   // Line 6, transmit: read-mostly.
   OuterTemplate outer;
@@ -132,7 +136,7 @@ struct alignas(64) SessionHot {
 };
 
 enum SessionFlags : std::uint8_t {
-  kInitiator = 1 << 0,     // role, for whoever prints it; keys are already the right way round
+  kInitiator = 1 << 0,  // role, for whoever prints it; keys are already the right way round
   kUnmodifiedPeer = 1 << 1,
   kMssClamp = 1 << 2,
   kKeepPreviousOnly = 1 << 3,  // keep one previous epoch even after a jump

@@ -1,7 +1,9 @@
-// Anti-replay window of one stream: exact width, serial-number arithmetic over u32 (protocol.md 8, W-14, W-15).
+// Anti-replay window of one stream: exact width, serial-number arithmetic over u32 (protocol.md 8, W-14,
+// W-15).
 //
 // Owner: the shard's worker. peek() is advisory (no change); commit() decides and records, in packet order.
-// A window of `bits` accepts sequences highest-bits+1 .. highest once each, and anything ahead by less than 2^31.
+// A window of `bits` accepts sequences highest-bits+1 .. highest once each, and anything ahead by less than
+// 2^31.
 #pragma once
 
 #include <cstddef>
@@ -19,7 +21,8 @@ struct ReplayState {
 };
 ReplayVerdict replay_peek(const ReplayState& state, const std::uint64_t* words, std::uint32_t bits,
                           std::uint32_t sequence);
-ReplayVerdict replay_commit(ReplayState& state, std::uint64_t* words, std::uint32_t bits, std::uint32_t sequence);
+ReplayVerdict replay_commit(ReplayState& state, std::uint64_t* words, std::uint32_t bits,
+                            std::uint32_t sequence);
 
 // Windows of a shard, allocated per (session, stream) on the first authentic packet of that stream.
 class WindowPool {
@@ -34,11 +37,14 @@ class WindowPool {
   static std::size_t bytes_needed(std::uint32_t count, std::uint32_t bits);
   void init(std::span<std::byte> memory, std::uint32_t count, std::uint32_t bits);
 
-  [[nodiscard]] std::uint32_t allocate(std::uint16_t stream);  // kNone when the pool is empty; window is clear
+  [[nodiscard]] std::uint32_t allocate(
+      std::uint16_t stream);  // kNone when the pool is empty; window is clear
   void release(std::uint32_t index);
   [[nodiscard]] Entry& entry(std::uint32_t index) { return entries_[index]; }
   [[nodiscard]] const Entry& entry(std::uint32_t index) const { return entries_[index]; }
-  [[nodiscard]] std::uint64_t* words(std::uint32_t index) { return words_ + std::size_t{index} * (bits_ / 64); }
+  [[nodiscard]] std::uint64_t* words(std::uint32_t index) {
+    return words_ + std::size_t{index} * (bits_ / 64);
+  }
   [[nodiscard]] const std::uint64_t* words(std::uint32_t index) const {
     return words_ + std::size_t{index} * (bits_ / 64);
   }

@@ -1,10 +1,12 @@
-// A worker's shard: its sessions, their windows and the operations on them. No DPDK; memory comes from the caller.
+// A worker's shard: its sessions, their windows and the operations on them. No DPDK; memory comes from the
+// caller.
 //
-// Owner: one worker. Every function here is called on that thread only (or before it starts). Nothing allocates after
-// construction. Control acts through the commands of shard_commands.h, which arrive by mailbox and run on the owner.
+// Owner: one worker. Every function here is called on that thread only (or before it starts). Nothing
+// allocates after construction. Control acts through the commands of shard_commands.h, which arrive by
+// mailbox and run on the owner.
 //
-// The receive order of the design: pick_key (bounds and id were checked) -> open (crypto) -> accept. Nothing moves
-// before the tag verified: pick_key is free of side effects but for the catch-up budget.
+// The receive order of the design: pick_key (bounds and id were checked) -> open (crypto) -> accept. Nothing
+// moves before the tag verified: pick_key is free of side effects but for the catch-up budget.
 #pragma once
 
 #include <cstddef>
@@ -22,14 +24,14 @@ namespace session {
 
 struct ShardLimits {
   std::uint32_t sessions = 1024;
-  std::uint32_t keys = 8192;                // expanded keys, all epochs and both directions
-  std::uint32_t windows = 4096;             // receive windows, all streams of all sessions
-  std::uint32_t window_bits = 8192;         // power of two, 1,024..65,536 (design: default 8,192)
-  std::uint32_t streams_per_session = 32;   // windows a session may hold
-  std::uint32_t older_blocks = 64;          // sessions that may keep epochs older than previous at one time
-  std::uint32_t previous_pkts = 1U << 20;   // packet budget of one grace period
-  std::uint32_t ahead_tokens = 64;          // catch-up budget of a session: burst ...
-  std::uint32_t ahead_per_second = 256;     // ... and refill
+  std::uint32_t keys = 8192;               // expanded keys, all epochs and both directions
+  std::uint32_t windows = 4096;            // receive windows, all streams of all sessions
+  std::uint32_t window_bits = 8192;        // power of two, 1,024..65,536 (design: default 8,192)
+  std::uint32_t streams_per_session = 32;  // windows a session may hold
+  std::uint32_t older_blocks = 64;         // sessions that may keep epochs older than previous at one time
+  std::uint32_t previous_pkts = 1U << 20;  // packet budget of one grace period
+  std::uint32_t ahead_tokens = 64;         // catch-up budget of a session: burst ...
+  std::uint32_t ahead_per_second = 256;    // ... and refill
 };
 
 // Further receive-only epochs, newest first; only after a jump or when epochs follow faster than the grace.
@@ -49,8 +51,8 @@ struct RxFields {
   std::uint8_t path;
 };
 inline RxFields load_fields(const std::uint8_t* header) {
-  return RxFields{load_be32(header + kOffSequence), load_be16(header + kOffStream), load_be16(header + kOffFlags),
-                  header[kOffEpoch], header[kOffPath]};
+  return RxFields{load_be32(header + kOffSequence), load_be16(header + kOffStream),
+                  load_be16(header + kOffFlags), header[kOffEpoch], header[kOffPath]};
 }
 
 enum class EpochBranch : std::uint8_t { kCurrent, kNext, kPrevious, kOlder, kAhead, kReject };
@@ -88,8 +90,9 @@ struct TxGrant {
 
 class Shard {
  public:
-  // `keys` outlives the shard; control writes slots, the shard only reads those it was given. `memory` backs sessions,
-  // windows and table: bytes_needed(limits) bytes, 64-byte aligned, zeroed, locked by the caller if it can.
+  // `keys` outlives the shard; control writes slots, the shard only reads those it was given. `memory` backs
+  // sessions, windows and table: bytes_needed(limits) bytes, 64-byte aligned, zeroed, locked by the caller if
+  // it can.
   Shard(const ShardLimits& limits, std::span<const crypto::KeySlot> keys, std::span<std::byte> memory);
   ~Shard();
   Shard(const Shard&) = delete;
@@ -108,29 +111,31 @@ class Shard {
   [[nodiscard]] const ShardLimits& limits() const { return limits_; }
 
   // ---- receive
-  // Chooses the key for an unauthenticated packet: ENCRYPTED flag, session state, epoch branch, advisory window peek.
-  // Changes nothing but the catch-up budget. now_ms: worker clock, only differences matter.
+  // Chooses the key for an unauthenticated packet: ENCRYPTED flag, session state, epoch branch, advisory
+  // window peek. Changes nothing but the catch-up budget. now_ms: worker clock, only differences matter.
   [[nodiscard]] RxPick pick_key(SessionHot& hot, const RxFields& fields, std::uint32_t now_ms) const;
 
-  // After the tag verified, in packet order: advance the epoch if the packet is of `next`, path gate, window commit,
-  // length checks of control packets. `text_bytes`: plaintext length. Counters of the session are updated.
+  // After the tag verified, in packet order: advance the epoch if the packet is of `next`, path gate, window
+  // commit, length checks of control packets. `text_bytes`: plaintext length. Counters of the session are
+  // updated.
   [[nodiscard]] RxOutcome accept(std::uint32_t slot, const RxFields& fields, EpochBranch branch,
                                  std::uint32_t text_bytes, std::uint64_t now_tsc);
 
   // ---- transmit
-  // Takes the next sequence of `stream` (< kTxStreams) for one packet, after the rekey decision (protocol.md 6.5 with
-  // W-12: span = highest - lowest used in this epoch). A number once granted is burnt, sealed or not.
+  // Takes the next sequence of `stream` (< kTxStreams) for one packet, after the rekey decision
+  // (protocol.md 6.5 with W-12: span = highest - lowest used in this epoch). A number once granted is burnt,
+  // sealed or not.
   [[nodiscard]] TxGrant grant(std::uint32_t slot, std::uint16_t stream);
 
   // ---- owed to control
-  // Slots with pending bits, first in first out; returns kNone when there are none. The caller clears the bits it could
-  // report with `settle`; bits left put the slot back on the list.
+  // Slots with pending bits, first in first out; returns kNone when there are none. The caller clears the
+  // bits it could report with `settle`; bits left put the slot back on the list.
   [[nodiscard]] std::uint32_t take_dirty();
   void settle(std::uint32_t slot, std::uint8_t reported_bits);
   void mark_pending(std::uint32_t slot, std::uint8_t bits);
 
-  // Key indices that no packet of this shard can use any more; control wipes them. Peek/pop keep them until a message
-  // took them.
+  // Key indices that no packet of this shard can use any more; control wipes them. Peek/pop keep them until a
+  // message took them.
   [[nodiscard]] bool retired_front(std::uint32_t& key_index) const;
   void retired_pop();
 
@@ -156,8 +161,8 @@ class Shard {
   std::uint32_t dirty_tail_ = kNone;
 };
 
-// Writes the constant part and the numbers of a Phantom header with its length fields around `text_bytes` of plaintext:
-// header at p, plaintext at p + kPayloadOffset, tag and 4 zero bytes (ext_len) behind it.
+// Writes the constant part and the numbers of a Phantom header with its length fields around `text_bytes` of
+// plaintext: header at p, plaintext at p + kPayloadOffset, tag and 4 zero bytes (ext_len) behind it.
 void write_packet_frame(std::uint8_t* p, const SessionHot& hot, const TxGrant& grant, std::uint16_t stream,
                         std::uint16_t flags, std::uint8_t path, std::uint32_t text_bytes);
 

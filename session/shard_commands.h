@@ -1,7 +1,7 @@
 // What control can make a shard do. Run on the owner, from its mailbox (or before the worker starts).
 //
-// Every command names slot and generation; a stale one is refused (returns false) and changes nothing. All are
-// idempotent: repeating one that was carried out returns true and changes nothing.
+// Every command names slot and generation; a stale one is refused (returns false) and changes nothing. All
+// are idempotent: repeating one that was carried out returns true and changes nothing.
 #pragma once
 
 #include <array>
@@ -28,8 +28,8 @@ struct SessionInit {
   OuterTemplate outer;
 };
 
-// A jump of several epochs at once, by the peer or by local decision: the new current, a new next (may be invalid) and
-// the receive-only references of the skipped epochs, newest first.
+// A jump of several epochs at once, by the peer or by local decision: the new current, a new next (may be
+// invalid) and the receive-only references of the skipped epochs, newest first.
 struct JumpInit {
   std::uint32_t slot = kNone;
   std::uint32_t generation = 0;
@@ -45,15 +45,17 @@ class ShardCommands {
   explicit ShardCommands(Shard& shard) : shard_(shard) {}
 
   bool add(const SessionInit& init);
-  // Takes the session out of the table, retires all its keys and windows. Packets in flight see kUnknownSession.
+  // Takes the session out of the table, retires all its keys and windows. Packets in flight see
+  // kUnknownSession.
   bool remove(std::uint32_t slot, std::uint32_t generation);
-  // Accepts `next` when it is exactly current + 1. Keys of a refused reference are put on the retired list unless they
-  // are already installed (idempotence).
+  // Accepts `next` when it is exactly current + 1. Keys of a refused reference are put on the retired list
+  // unless they are already installed (idempotence).
   bool install_next(std::uint32_t slot, std::uint32_t generation, const KeyRef& next);
   bool install_jump(const JumpInit& jump);
   // Gives up every receive-only epoch <= `epoch`.
   bool retire_previous(std::uint32_t slot, std::uint32_t generation, std::uint8_t epoch);
-  bool grant_sequences(std::uint32_t slot, std::uint32_t generation, std::uint16_t stream, std::uint32_t limit);
+  bool grant_sequences(std::uint32_t slot, std::uint32_t generation, std::uint16_t stream,
+                       std::uint32_t limit);
   bool set_outer(std::uint32_t slot, std::uint32_t generation, const OuterTemplate& outer);
   bool set_path_validated(std::uint32_t slot, std::uint32_t generation, std::uint8_t path, bool validated);
   bool set_state(std::uint32_t slot, std::uint32_t generation, LifeState state);

@@ -1,7 +1,7 @@
 // Session id -> slot, open addressing over memory the caller supplies. Owner: the shard's worker.
 //
-// Eight bytes of the id choose the bucket (after mixing: configured ids need not be hash outputs); the caller compares
-// all 32 bytes through the slot's SessionHot before it believes a hit.
+// Eight bytes of the id choose the bucket (after mixing: configured ids need not be hash outputs); the caller
+// compares all 32 bytes through the slot's SessionHot before it believes a hit.
 #pragma once
 
 #include <cstddef>

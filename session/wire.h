@@ -1,7 +1,8 @@
 // Packet format of wire version 2: constants, header and framing over plain bytes (protocol.md 2, 3, 4.3).
 //
 // Pure functions on memory the caller owns; any thread; no allocation, no state. Bounds are checked by
-// `parse_packet` once; the `load_*` accessors then trust their caller (a parsed header of kHeaderBytes bytes).
+// `parse_packet` once; the `load_*` accessors then trust their caller (a parsed header of kHeaderBytes
+// bytes).
 #pragma once
 
 #include <array>
@@ -12,13 +13,13 @@
 
 namespace session {
 
-inline constexpr std::uint8_t kWireVersion = 2;          // protocol.md 2.1
+inline constexpr std::uint8_t kWireVersion = 2;  // protocol.md 2.1
 inline constexpr std::size_t kSessionIdBytes = 32;
-inline constexpr std::size_t kHeaderBytes = 45;          // also the AAD
-inline constexpr std::size_t kLengthBytes = 4;           // before payload and before extensions
+inline constexpr std::size_t kHeaderBytes = 45;  // also the AAD
+inline constexpr std::size_t kLengthBytes = 4;   // before payload and before extensions
 inline constexpr std::size_t kTagBytes = 16;
 inline constexpr std::size_t kPayloadOffset = kHeaderBytes + kLengthBytes;
-inline constexpr std::size_t kPacketOverhead = 69;       // 45 + 4 + 16 + 4
+inline constexpr std::size_t kPacketOverhead = 69;  // 45 + 4 + 16 + 4
 inline constexpr std::size_t kPathChallengeBytes = 32;
 inline constexpr std::uint64_t kAeadMaxInvocations = 1ULL << 48;  // hard ceiling per direction and epoch
 inline constexpr std::uint64_t REKEY_SOFT_LIMIT = 1ULL << 47;     // names of the reference kept on purpose
@@ -107,8 +108,8 @@ inline bool parse_frame(std::span<const std::uint8_t> datagram, Frame& out) {
 }
 
 // Nonce of a packet, protocol.md 4.3: prefix(4) | epoch | stream(2) | sequence(4) | path.
-inline void build_nonce(std::uint8_t* out12, const std::uint8_t* prefix4, std::uint8_t epoch, std::uint16_t stream,
-                        std::uint32_t sequence, std::uint8_t path) {
+inline void build_nonce(std::uint8_t* out12, const std::uint8_t* prefix4, std::uint8_t epoch,
+                        std::uint16_t stream, std::uint32_t sequence, std::uint8_t path) {
   std::memcpy(out12, prefix4, 4);
   out12[4] = epoch;
   store_be16(out12 + 5, stream);
