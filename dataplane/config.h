@@ -1,0 +1,118 @@
+// What an operator configures: plain values, checked by load_config (TOML), read by topology and control at
+// start.
+//
+// Thread: main lcore before launch. Secrets are not in here: only the names of the files that hold them.
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "session/cold.h"
+#include "session/shard.h"
+
+namespace dataplane {
+
+struct IpAddress {
+  std::array<std::uint8_t, 16> bytes{};  // network order; IPv4 in the first four
+  std::uint8_t family = 0;               // 4, 6, or 0: none
+  friend bool operator==(const IpAddress&, const IpAddress&) = default;
+};
+struct IpPrefix {
+  IpAddress address;
+  std::uint8_t length = 0;
+  friend bool operator==(const IpPrefix&, const IpPrefix&) = default;
+};
+using MacAddress = std::array<std::uint8_t, 6>;
+
+struct StaticNeighbour {
+  IpAddress address;
+  MacAddress mac{};
+};
+
+// One ethdev. A port may be LAN (plain IP), WAN (Phantom over UDP) or both.
+struct PortConfig {
+  std::string name;    // for people, e.g. "lan"
+  std::string device;  // ethdev name or PCI address, e.g. "net_af_packet0" or "0000:3b:00.0"
+  bool lan = false;
+  bool wan = false;
+  std::vector<IpPrefix> addresses;    // ours, with the connected prefix
+  std::optional<IpAddress> gateway4;  // next hop for everything that is not connected
+  std::optional<IpAddress> gateway6;
+  std::vector<StaticNeighbour> neighbours;
+  std::uint16_t mtu = 1500;  // of the IP packet on this link
+  std::uint16_t rx_descriptors = 1024;
+  std::uint16_t tx_descriptors = 1024;
+  bool promiscuous = false;
+};
+
+// A prefix behind a LAN gateway, or one that goes into a session.
+struct RouteConfig {
+  IpPrefix prefix;
+  std::string session;                   // into this session, or
+  std::optional<IpAddress> lan_gateway;  // to this next hop on a LAN port
+};
+
+struct SessionEntry {
+  session::SessionIdentity identity;  // name, id, role, suite, variant
+  std::string secret_file;            // 32 bytes raw, or 64 hex digits
+  session::SessionPolicy policy;
+  session::Endpoint local;  // family, address and UDP port we send from and listen on
+  session::Endpoint peer;   // family 0: unknown until the store or the peer tells
+  bool mss_clamp = false;
+  bool source_check = true;  // inner source must route back into the same session
+};
+
+struct CoreConfig {
+  std::uint16_t workers = 1;  // lcores beside the main one
+  bool idle_backoff = false;  // pause, then short sleeps when no packet comes
+  std::uint32_t idle_sleep_us = 50;
+  std::uint16_t burst = 32;  // 1..64
+};
+
+struct PoolConfig {
+  std::uint32_t packets = 16384;  // mbufs per pool
+  std::uint16_t data_room_bytes = 2176;
+  std::uint16_t handoff_ring = 1024;     // per pair of workers, power of two
+  std::uint16_t punt_ring = 512;         // per worker to control
+  std::uint16_t mailbox_ring = 1024;     // per direction
+  std::uint16_t neighbour_packets = 16;  // held for one unresolved neighbour
+};
+
+struct GatewayConfig {
+  std::string file;                   // where it was read from, for messages
+  std::string name = "phantom";       // identity of this gateway in the state store
+  std::string state_dir;              // state store
+  std::string run_dir;                // file prefix of EAL runtime data; empty: EAL's choice
+  std::vector<std::string> eal_args;  // as after --eal
+  CoreConfig cores;
+  PoolConfig pools;
+  session::ShardLimits limits;  // per worker
+  std::vector<PortConfig> ports;
+  std::vector<SessionEntry> sessions;
+  std::vector<RouteConfig> routes;
+  std::string log_level = "info";
+  std::uint32_t stats_period_s = 0;  // 0: only at the end
+  bool icmp_errors = true;           // answer with "too big" and "time exceeded"
+};
+
+struct ConfigError {
+  std::string file;
+  int line = 0;       // 0: the file as a whole
+  std::string field;  // e.g. session[2].secret_file
+  std::string expected;
+  std::string advice;
+  [[nodiscard]] std::string text() const;
+};
+
+// Reads and checks a TOML file completely: unknown keys are errors; all errors are reported, not just the
+// first. Returns nothing when there is at least one error.
+std::optional<GatewayConfig> load_config(const std::string& path, std::vector<ConfigError>& errors);
+
+// Reads a secret: a regular file owned by us or root that no one else can read, 32 raw bytes or 64 hex
+// digits.
+std::optional<ConfigError> load_secret(const SessionEntry& entry, crypto::TrafficSecret& out);
+
+}  // namespace dataplane

@@ -1,0 +1,67 @@
+// The control core: sessions' cold side, mailboxes, neighbours, ICMP, store, timers. Never touches hot state.
+//
+// Thread: main lcore. Telemetry callbacks come on another thread and take `lock()`, which poll() holds while
+// it works.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <mutex>
+#include <string>
+#include <vector>
+
+#include "dataplane/topology.h"
+#include "session/epoch_store.h"
+
+namespace dataplane {
+
+struct SessionView {  // for show and metrics
+  std::string name;
+  std::string id_hex;
+  unsigned worker = 0;
+  std::uint32_t slot = 0;
+  std::uint8_t epoch = 0;
+  std::uint8_t taken = 0;
+  std::uint8_t peer_epoch = 0;
+  session::LifeState state{};
+  bool heard = false;
+  std::uint64_t rx_pkts = 0, rx_bytes = 0, tx_pkts = 0, tx_bytes = 0;
+  std::uint64_t rekeys = 0, followed = 0, catch_ups = 0, grace_accepts = 0;
+  std::uint64_t auth_failed = 0, replayed = 0;
+  double epochs_left_seconds = -1;
+  std::string peer;
+};
+
+struct NeighbourView {
+  std::string port, address, mac, state;
+};
+
+class Control {
+ public:
+  // The store outlives control. Throws std::runtime_error with advice (secret file, store, addresses, table
+  // sizes).
+  Control(Topology& topology, session::EpochStore& store);
+  ~Control();
+  Control(const Control&) = delete;
+  Control& operator=(const Control&) = delete;
+
+  // Before launch: loads secrets, applies the restart rule to all sessions (one transaction), fills shards
+  // and FIB.
+  void start();
+  // One iteration; returns the number of things done (0: idle, the caller may sleep briefly).
+  unsigned poll();
+  // After the workers returned: drains rings, frees what is in them, counts it.
+  void finish();
+
+  // Operator requests; return an error text or nothing.
+  std::string request_rekey(const std::string& session_name, unsigned steps);
+  [[nodiscard]] std::vector<SessionView> sessions() const;
+  [[nodiscard]] std::vector<NeighbourView> neighbours() const;
+  std::mutex& lock();
+
+ private:
+  struct Impl;
+  std::unique_ptr<Impl> impl_;
+};
+
+}  // namespace dataplane

@@ -1,0 +1,96 @@
+// Messages between control and one worker: 64 bytes, copied by value through single-producer single-consumer
+// rings.
+//
+// Commands (control -> worker) are idempotent and carry slot and generation; control retries when a ring is
+// full. Hints (worker -> control) may be dropped and counted; what is owed (session::PendingBits, retired
+// keys) stays in the shard until there is room. Pointers inside a message hand over ownership.
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <type_traits>
+
+#include "dataplane/config.h"
+#include "session/hot.h"
+#include "session/shard_commands.h"
+
+struct rte_mbuf;
+
+namespace dataplane {
+
+enum class MessageKind : std::uint8_t {
+  // control -> worker
+  kAddSession,      // init; worker answers kInitDone with the same pointer
+  kRemoveSession,   // worker answers kSessionRemoved
+  kInstallNext,     // key
+  kJump,            // jump; worker answers kJumpDone with the same pointer
+  kRetirePrevious,  // epoch in `a`
+  kGrantSequences,  // stream in `b`, limit in `c`
+  kRekey,
+  kSetOuter,            // outer; worker answers kOuterDone with the same pointer
+  kPathValidated,       // path in `a`, yes/no in `b`
+  kSetState,            // LifeState in `a`
+  kSendPathValidation,  // path in `a`, bytes
+  kNeighbour,           // neighbour: the adjacency's new state
+  kTransmit,            // mbuf: a complete frame for port `b`
+  kInject,              // mbuf: an IP packet (data at the IP header) to route as if it came from a LAN port
+  kReturnPacket,        // mbuf: a Phantom packet (data at the Phantom header) that control looked at; open it
+                        // normally
+  // worker -> control
+  kInitDone,
+  kJumpDone,
+  kOuterDone,
+  kSessionRemoved,
+  kAdvanced,     // epoch in `a`
+  kHeard,        // peer epoch in `a`
+  kSequenceLow,  // stream in `b`, next in `c`
+  kDead,
+  kKeyRetired,      // key index in `c`
+  kPathValidation,  // path in `a`, bytes: an authentic PATH_VALIDATION packet
+  kNeighbourMiss,   // neighbour.address, port: packets wait for it
+};
+
+// State of a next hop as workers see it. Index = adjacency id, allocated by control, the same on all workers.
+enum class NeighbourState : std::uint8_t { kFree, kPending, kReachable, kFailed };
+
+struct NeighbourUpdate {
+  IpAddress address;  // 17 bytes
+  MacAddress mac{};
+  std::uint8_t port = 0;  // index of the gateway's port, not the ethdev id
+  NeighbourState state = NeighbourState::kFree;
+  std::uint16_t adjacency = 0;
+};
+
+struct alignas(64) Message {
+  MessageKind kind{};
+  std::uint8_t a = 0;
+  std::uint16_t b = 0;
+  std::uint32_t c = 0;
+  std::uint32_t slot = session::kNone;
+  std::uint32_t generation = 0;
+  union {
+    session::KeyRef key;
+    session::SessionInit* init;
+    session::JumpInit* jump;
+    session::OuterTemplate* outer;
+    rte_mbuf* mbuf;
+    NeighbourUpdate neighbour;
+    std::array<std::uint8_t, 32> bytes;
+  };
+  Message() : bytes{} {}
+};
+static_assert(sizeof(Message) == 64);
+static_assert(std::is_trivially_copyable_v<Message>);
+
+// Why a packet went to control, kept in its metadata.
+enum class PuntReason : std::uint8_t {
+  kArp,          // ARP on any port; data at the Ethernet header
+  kNd,           // ICMPv6 neighbour discovery; data at the Ethernet header
+  kLocal,        // IP packet to one of our addresses that is not Phantom traffic; data at the Ethernet header
+  kTtlExceeded,  // inner packet, data at the IP header: answer "time exceeded" to its source
+  kTooBig,      // inner packet, data at the IP header; mtu in meta: answer "fragmentation needed" / "too big"
+  kNoRoute,     // inner packet, data at the IP header: answer "unreachable"
+  kEpochAhead,  // Phantom packet, data at the Phantom header, slot and generation in meta: trial open
+};
+
+}  // namespace dataplane

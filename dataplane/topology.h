@@ -1,0 +1,77 @@
+// Cores, ports, pools and rings of a running gateway, and who may touch what. Built once by main before
+// launch.
+//
+//   Port        an ethdev; every worker has queue number = its index for rx and tx
+//   WorkerPort  what a worker needs of a port, copied into the worker's own memory
+//   Rings       control <-> worker mailboxes, punt rings (worker -> control), hand-off rings (worker ->
+//   worker)
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include <rte_ether.h>
+#include <rte_mempool.h>
+#include <rte_ring.h>
+
+#include "crypto/aead.h"
+#include "crypto/secret.h"
+#include "dataplane/config.h"
+#include "dataplane/fib.h"
+#include "dataplane/stats.h"
+#include "session/key_pool.h"
+#include "session/shard.h"
+
+namespace dataplane {
+
+struct Port {
+  PortConfig config;
+  std::uint16_t ethdev = 0;
+  std::uint8_t index = 0;  // position in Topology::ports
+  MacAddress mac{};
+  std::uint64_t rx_offloads = 0;  // as enabled
+  std::uint64_t tx_offloads = 0;  // IPv4/UDP/TCP checksum bits that may be asked for per packet
+  int socket = 0;
+};
+
+class Worker;
+
+// Memory and rings of one worker. Owner in comments.
+struct WorkerParts {
+  unsigned index = 0;
+  unsigned lcore = 0;
+  int socket = 0;
+  std::unique_ptr<crypto::SecureBlock> shard_memory;  // behind shard
+  std::unique_ptr<crypto::SecureBlock> key_memory;    // behind keys
+  std::unique_ptr<session::Shard> shard;              // worker
+  std::unique_ptr<session::KeyPool> keys;             // control
+  rte_ring* to_worker = nullptr;                      // Message elements: control -> worker
+  rte_ring* to_control = nullptr;                     // Message elements: worker -> control
+  rte_ring* punt = nullptr;                           // mbuf pointers: worker -> control
+  std::vector<rte_ring*> handoff_in;                  // mbuf pointers, one per sibling, indexed by the sender
+  CoreStats* stats = nullptr;                         // worker writes
+};
+
+struct Topology {
+  GatewayConfig config;
+  std::vector<Port> ports;
+  rte_mempool* packets = nullptr;  // priv size sizeof(PktMeta)
+  std::unique_ptr<Fib> fib;
+  std::vector<WorkerParts> workers;
+  CoreStats* control_stats = nullptr;
+};
+
+// Checks devices, queues and offloads and builds everything; throws std::runtime_error with advice. EAL is
+// initialised.
+std::unique_ptr<Topology> build_topology(const GatewayConfig& config);
+// Stops ports and frees everything; all workers have returned. Reports false when a pool is not full again (a
+// leak).
+bool tear_down(Topology& topology);
+
+// Typed ends of the mailboxes (rte_ring_*_elem of sizeof(Message)).
+bool push(rte_ring* ring, const struct Message& message);
+unsigned pop(rte_ring* ring, struct Message* out, unsigned n);
+
+}  // namespace dataplane
