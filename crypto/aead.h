@@ -50,11 +50,16 @@ struct AeadJob {
 };
 static_assert(sizeof(AeadJob) == 48);
 
-// The fast engine. One ipsec-mb manager each; kernels are chosen for this CPU at construction.
+// Kernel families that tests and benchmarks may ask for. kAuto is the best one of this CPU.
+enum class Kernel : std::uint8_t { kAuto, kSse, kAvx2, kAvx512 };
+
+// The fast engine. One ipsec-mb manager each; kernels are chosen for this CPU at construction. Key slots may
+// be shared by engines of one kernel family only: families lay out their tables differently.
 class Aead {
  public:
   // Throws std::runtime_error with advice when the library cannot serve this CPU. Boot time only.
-  Aead();
+  Aead() : Aead(Kernel::kAuto) {}
+  explicit Aead(Kernel kernel);
   ~Aead();
   Aead(Aead&&) noexcept;
   Aead& operator=(Aead&&) noexcept;
@@ -68,7 +73,8 @@ class Aead {
   // Opens jobs[0, n); bit i of the result is set when job i's tag verified.
   [[nodiscard]] std::uint64_t open_batch(const AeadJob* jobs, unsigned n) const noexcept;
 
-  // Name of the kernel family in use (sse, avx, avx2, avx512, ...): shown at start and in benchmarks.
+  // Name of the kernel family in use (sse, avx, avx2, avx512, avx512_vaes, ...): shown at start and in
+  // benchmarks.
   [[nodiscard]] const char* arch() const noexcept;
 
  private:

@@ -56,8 +56,10 @@ class SecretBytes {
   std::array<std::uint8_t, N> bytes_{};
 };
 
-// Locks [data, data + bytes) into memory and excludes it from core dumps and from fork. False, with errno
-// set, when the kernel refuses the lock (RLIMIT_MEMLOCK); the exclusion from dumps is applied all the same.
+// Locks [data, data + bytes) into memory and excludes it from core dumps and from fork (a child reads zeros,
+// or nothing where the kernel cannot wipe). Whole pages are affected, so give page-aligned memory. False,
+// with errno set, when the kernel refuses the lock (RLIMIT_MEMLOCK); the exclusion from dumps and fork is
+// applied all the same.
 bool protect_pages(void* data, std::size_t bytes) noexcept;
 
 // Makes the whole process undumpable and unreadable by a debugger of the same user. Called first in main().

@@ -1,0 +1,79 @@
+#include "crypto/secret.h"
+
+#include <cerrno>
+#include <climits>
+#include <new>
+#include <stdexcept>
+
+#include <openssl/crypto.h>
+#include <openssl/rand.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <unistd.h>
+
+namespace crypto {
+namespace {
+
+std::size_t page_bytes() {
+  static const auto bytes = static_cast<std::size_t>(sysconf(_SC_PAGESIZE));
+  return bytes;
+}
+
+std::size_t whole_pages(std::size_t bytes) {
+  const std::size_t page = page_bytes();
+  return bytes == 0 ? page : (bytes + page - 1) / page * page;
+}
+
+}  // namespace
+
+void wipe(void* data, std::size_t bytes) noexcept {
+  if (bytes != 0) OPENSSL_cleanse(data, bytes);
+}
+
+bool equal_ct(const void* a, const void* b, std::size_t bytes) noexcept {
+  return bytes == 0 || CRYPTO_memcmp(a, b, bytes) == 0;
+}
+
+void random_bytes(std::span<std::uint8_t> out) {
+  constexpr std::size_t kMost = INT_MAX;
+  while (!out.empty()) {
+    const std::size_t part = out.size() < kMost ? out.size() : kMost;
+    if (RAND_bytes(out.data(), static_cast<int>(part)) != 1) {
+      throw std::runtime_error("OpenSSL cannot provide randomness; is /dev/urandom available here?");
+    }
+    out = out.subspan(part);
+  }
+}
+
+bool protect_pages(void* data, std::size_t bytes) noexcept {
+  if (bytes == 0) return true;
+  const auto begin = reinterpret_cast<std::uintptr_t>(data);
+  const std::uintptr_t first = begin / page_bytes() * page_bytes();
+  const std::size_t length = whole_pages(begin + bytes - first);
+  void* pages = reinterpret_cast<void*>(first);  // NOLINT(performance-no-int-to-ptr): page of `data`
+  madvise(pages, length, MADV_DONTDUMP);
+  // Only private anonymous memory can be wiped in a child; shared hugepages are left out of it altogether.
+  if (madvise(pages, length, MADV_WIPEONFORK) != 0) madvise(pages, length, MADV_DONTFORK);
+  return mlock(pages, length) == 0;
+}
+
+void harden_process() noexcept {
+  prctl(PR_SET_DUMPABLE, 0, 0, 0, 0);
+  const rlimit none{0, 0};
+  setrlimit(RLIMIT_CORE, &none);
+}
+
+SecureBlock::SecureBlock(std::size_t bytes) : bytes_(bytes) {
+  void* pages = mmap(nullptr, whole_pages(bytes), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  if (pages == MAP_FAILED) throw std::bad_alloc();
+  data_ = static_cast<std::byte*>(pages);
+  locked_ = protect_pages(data_, whole_pages(bytes));
+}
+
+SecureBlock::~SecureBlock() {
+  wipe(data_, bytes_);
+  munmap(data_, whole_pages(bytes_));
+}
+
+}  // namespace crypto
