@@ -2,8 +2,7 @@
 //
 // What it is: seal and open of AES-256-GCM and ChaCha20-Poly1305 in place, many packets a call.
 // Owner: one Aead object per thread; it is not shared. KeySlots are written by whoever expands a key (the
-// control
-//   core) and are read-only while any thread may still use them in a job.
+//   control core) and are read-only while any thread may still use them in a job.
 // Failure: a seal cannot fail. An open that fails leaves garbage in `text`: drop the packet, never retry in
 // place. Allocation: none after construction.
 #pragma once

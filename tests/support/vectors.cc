@@ -63,13 +63,33 @@ File load(const std::filesystem::path& path) {
   return file;
 }
 
-std::vector<File> load_all() {
+std::vector<File> load_all(const std::string& directory) {
   std::vector<File> all;
   std::error_code error;
-  for (const auto& entry : std::filesystem::directory_iterator(directory(), error)) {
+  for (const auto& entry : std::filesystem::directory_iterator(directory, error)) {
     if (entry.path().extension() == ".json") all.push_back(load(entry.path()));
   }
   std::sort(all.begin(), all.end(), [](const File& a, const File& b) { return a.name < b.name; });
+  return all;
+}
+
+void collect_secrets(const Json& value, bool named, std::vector<NamedSecret>& out) {
+  if (value.is_object() && value.contains("shared_secret") && value.at("shared_secret").is_string()) {
+    const Bytes secret = bytes_at(value, "shared_secret");
+    if (secret.size() == 32) out.push_back({named ? value.value("name", "") : "", secret});
+  }
+  if (!value.is_structured()) return;
+  for (const Json& child : value) collect_secrets(child, named, out);
+}
+
+void collect_secrets(const std::vector<File>& from, std::vector<NamedSecret>& out) {
+  for (const File& file : from) collect_secrets(file.doc, file.kind == Kind::kKeySchedule, out);
+}
+
+std::vector<NamedSecret> load_secrets() {
+  std::vector<NamedSecret> all;
+  collect_secrets(files(), all);
+  if (external_directory()) collect_secrets(load_all(PHANTOM_DEFAULT_VECTORS_DIR), all);
   return all;
 }
 
@@ -92,7 +112,7 @@ bool external_directory() {
 }
 
 const std::vector<File>& files() {
-  static const std::vector<File> all = load_all();
+  static const std::vector<File> all = load_all(directory());
   return all;
 }
 
@@ -102,6 +122,11 @@ std::vector<const File*> files_of(Kind kind) {
     if (file.kind == kind) found.push_back(&file);
   }
   return found;
+}
+
+const std::vector<NamedSecret>& known_secrets() {
+  static const std::vector<NamedSecret> all = load_secrets();
+  return all;
 }
 
 std::vector<Case> cases(Kind kind, std::string_view list) {

@@ -62,6 +62,14 @@ std::vector<Case> cases(Kind kind, std::string_view list);
 // The whole documents of that kind, one case each.
 std::vector<Case> documents(Kind kind);
 
+// Named secrets of the key schedules in the directory, then those of the source tree: other formats refer to
+// them.
+struct NamedSecret {
+  std::string name;
+  Bytes secret;
+};
+const std::vector<NamedSecret>& known_secrets();
+
 // Name for INSTANTIATE_TEST_SUITE_P: index and case name, reduced to [A-Za-z0-9_].
 std::string case_name(const ::testing::TestParamInfo<Case>& info);
 
