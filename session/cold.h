@@ -5,6 +5,23 @@
 // that gives a worker a key or a sequence number waits inside until the record that covers it is durable:
 //   event -> wants_store() -> (caller commits record(), one transaction for many sessions) -> stored() ->
 //   next_command().
+//
+// Rules decided here, beyond protocol.md:
+// - Sequences of a restarted session go on at the recorded reservation, not at 0: the peer keeps its
+//   anti-replay windows across epochs (protocol.md 8), so low numbers would be dropped as replays.
+// - `next` is prepared (recorded as taken, then installed) at once on a session without a record. A resumed
+//   one waits for a sign that the epoch gets used: the peer was heard, a rekey was asked for, or half of a
+//   sequence reservation was sent. So restarts towards an unreachable peer cost one epoch each, not two.
+// - No epoch more than 16 ahead of the peer's last known one is prepared: the peer could never follow
+//   (MAX_REKEY_CATCHUP). Sending goes on in the current epoch up to the hard limits; kPeerOutOfReach says so
+//   once, and the next packet of the peer lifts it.
+// - While the peer was not heard at our current epoch, paced probes (PATH_VALIDATION on an unused path, which
+//   an unmodified peer echoes, protocol.md 10.5) go out: after a start, and after an epoch of our own making,
+//   so that a peer to which no data flows follows before its epoch's grace ends.
+// - The grace of an epoch is prolonged, up to kMaxGraces times, while the peer was not heard at a newer one:
+//   it may still be sending in it.
+// - rekey_interval_ns: an own rekey when the epoch is that old, the peer was heard in it, and packets moved
+//   (on_traffic; without any such report traffic is assumed).
 // Stage files may not include this header.
 #pragma once
 
@@ -41,7 +58,18 @@ struct SessionPolicy {
   std::uint8_t tx_streams = 16;
   std::uint64_t probe_initial_ns = 200'000'000;  // announcement after a restart: first gap,
   std::uint64_t probe_max_ns = 10'000'000'000;   // doubled up to this
+  std::uint32_t trial_burst = 64;                // trial opens of packets ahead: budget of this session ...
+  std::uint32_t trials_per_second = 256;         // ... and refill; as the shard's (ShardLimits)
+  std::uint32_t echo_burst = 16;                 // path echoes: the same
+  std::uint32_t echoes_per_second = 16;
 };
+
+// Longest life of a previous epoch, in graces, while the peer is not heard at a newer one.
+inline constexpr unsigned kMaxGraces = 8;
+// An event tells when this many epochs or fewer are left.
+inline constexpr unsigned kEpochsLowMark = 16;
+// Largest durable reservation of sequences at a time (2^26 is 4.5 s of one stream at 14.88 Mpps).
+inline constexpr std::uint32_t kMaxSequenceBlock = 1U << 26;
 
 struct SessionIdentity {
   std::string name;  // for people: logs and counters
@@ -118,19 +146,29 @@ class SessionControl {
   // is true, and after stored() initial() may be handed to the shard. An unknown session starts at epoch 0,
   // sequence 0; a known one at taken + 1, each stream at its recorded reservation.
   std::optional<StartError> start(const std::optional<StoreRecord>& record, std::uint64_t now_ns);
-  [[nodiscard]] SessionInit initial() const;  // outer template left empty: the caller knows addresses
+  // Outer template left empty: the caller knows addresses. Slot kNone while not yet durable. The keys in it
+  // are handed out with the first call.
+  [[nodiscard]] SessionInit initial() const;
 
   // ---- what the owner reported
   void on_advanced(std::uint8_t current_epoch, std::uint64_t now_ns);
+  // First authentic packet of this incarnation, and again whenever the peer's epoch was seen to grow.
   void on_heard(std::uint8_t peer_epoch, std::uint64_t now_ns);
   void on_sequence_low(std::uint16_t stream, std::uint32_t next, std::uint64_t now_ns);
   void on_dead(std::uint64_t now_ns);
   AheadVerdict on_ahead_packet(std::span<const std::uint8_t> packet, std::uint64_t now_ns);
-  void on_path_validation(std::uint8_t path, const PathChallenge& value, std::uint64_t now_ns);
+  // What became of 32 bytes of PATH_VALIDATION; commands were queued for an echo or a validated path.
+  PathVerdict on_path_validation(std::uint8_t path, const PathChallenge& value, std::uint64_t now_ns);
+  void on_unvalidated_path(std::uint8_t path);  // authentic data was dropped by the path gate
+  // Packets received and sent so far, from the owner's counters; only growth matters (rekey_interval_ns).
+  void on_traffic(std::uint64_t rx_pkts, std::uint64_t tx_pkts);
 
   // ---- what an operator or the configuration asks
   void request_rekey(unsigned steps, std::uint64_t now_ns);  // 1: swap to next; 2..16: a local jump
-  void note_validated_peer(const Endpoint& peer);            // kept in the record
+  // Challenges a path with `fresh` random bytes, or repeats the outstanding challenge. False: validated
+  // already, or no room.
+  bool begin_path_validation(std::uint8_t path, const PathChallenge& fresh, std::uint64_t now_ns);
+  void note_validated_peer(const Endpoint& peer);  // kept in the record
 
   // ---- time
   void on_timer(std::uint64_t now_ns);
@@ -153,6 +191,9 @@ class SessionControl {
   [[nodiscard]] std::uint32_t slot() const;
   [[nodiscard]] std::uint32_t generation() const;
   [[nodiscard]] bool heard() const;
+  [[nodiscard]] std::uint8_t peer_epoch() const;
+  [[nodiscard]] std::uint32_t incarnations() const;
+  [[nodiscard]] std::uint64_t derivations() const;  // chain steps and key derivations so far
   [[nodiscard]] const PathTable& paths() const;
   // Seconds until epoch 255 is used up at the present rate of epochs; negative: no rate yet.
   [[nodiscard]] double epochs_left_seconds(std::uint64_t now_ns) const;

@@ -10,6 +10,7 @@
 #include <cstdint>
 
 #include "crypto/aead.h"
+#include "session/drop_reason.h"  // before kNone below: g++ 12 takes DropReason::kNone for a shadow of it
 #include "session/wire.h"
 
 namespace session {

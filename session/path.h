@@ -17,7 +17,7 @@ enum class PathState : std::uint8_t { kUnknown, kUnvalidated, kValidating, kVali
 
 // What receiving 32 bytes of PATH_VALIDATION on a path means.
 enum class PathVerdict : std::uint8_t {
-  kIgnored,    // validated or failed path, own value come back, or the echo budget is spent
+  kIgnored,    // validated or failed path, or a foreign value that was echoed before
   kEcho,       // send the same bytes back on the same path id
   kValidated,  // they were the echo of our challenge
 };
@@ -44,6 +44,7 @@ class PathTable {
     PathState state = PathState::kUnknown;
     bool outstanding = false;
     std::uint8_t seen_count = 0;
+    std::uint8_t seen_next = 0;  // ring: the oldest value is replaced
     std::uint64_t started_ns = 0;
     PathChallenge value{};
     std::array<PathChallenge, kSeenValues> seen{};
@@ -51,6 +52,8 @@ class PathTable {
   Entry* find(std::uint8_t path);
   const Entry* find(std::uint8_t path) const;
   Entry* find_or_add(std::uint8_t path);
+  static PathVerdict receive_while_validating(Entry& entry, const PathChallenge& value);
+  static void remember(Entry& entry, const PathChallenge& value);
 
   std::array<Entry, kMaxPaths> entries_{};
   unsigned count_ = 0;

@@ -1,0 +1,379 @@
+#include "session/cold.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "crypto/secret.h"
+#include "session/cold_pvt.h"
+
+namespace session {
+
+SessionControl::Impl::Impl(SessionIdentity id, crypto::TrafficSecret secret, SessionPolicy rules,
+                           std::uint32_t at, std::uint32_t gen, KeyPool& pool, const crypto::Aead& engine)
+    : identity(std::move(id)),
+      policy(rules),
+      slot(at),
+      generation(gen),
+      keys(pool),
+      aead(engine),
+      chain(std::move(secret), identity.suite, identity.variant, identity.role == Role::kInitiator),
+      trials(rules.trial_burst, rules.trials_per_second),
+      echoes(rules.echo_burst, rules.echoes_per_second) {
+  stored_record.session_id = identity.id;
+}
+
+// Keys that were handed out come back from the owner; those that were not are given up here.
+SessionControl::Impl::~Impl() {
+  if (!initial_given) drop_keys(initial_keys);
+  for (Held& held : outbox) {
+    if (auto* next = std::get_if<CmdInstallNext>(&held.command)) drop_keys(next->next);
+    if (auto* cmd = std::get_if<CmdJump>(&held.command)) {
+      drop_keys(cmd->jump->current);
+      drop_keys(cmd->jump->next);
+      for (unsigned i = 0; i < cmd->jump->skipped_count; ++i) drop_keys(cmd->jump->skipped[i]);
+    }
+  }
+}
+
+// At least two, so that "half of it is used" can be told before it is used up.
+std::uint32_t SessionControl::Impl::first_block() const {
+  return std::clamp<std::uint32_t>(policy.sequence_block, 2, kMaxSequenceBlock);
+}
+
+void SessionControl::Impl::start_probing(std::uint64_t first_ns) {
+  probe_due_ns = first_ns;
+  probe_gap_ns = policy.probe_initial_ns;
+}
+
+void SessionControl::Impl::probe(std::uint64_t now_ns) {
+  // An id that no attempt of ours uses, so that the echo says nothing about a path for data.
+  while (probe_path > 1 && (paths.state(probe_path) == PathState::kValidating ||
+                            paths.state(probe_path) == PathState::kValidated)) {
+    --probe_path;
+  }
+  PathChallenge& value = probe_values[probe_count++ % probe_values.size()];
+  crypto::random_bytes(value);
+  if (outbox.size() < kMaxQueuedPathCommands) push(CmdSendPathValidation{probe_path, value});
+  probe_due_ns = now_ns + probe_gap_ns;
+  probe_gap_ns = std::min(probe_gap_ns * 2, policy.probe_max_ns);
+}
+
+bool SessionControl::Impl::own_probe(std::uint8_t path, const PathChallenge& value) {
+  if (path != probe_path) return false;
+  const std::size_t known = std::min<std::size_t>(probe_count, probe_values.size());
+  for (std::size_t i = 0; i < known; ++i) {
+    if (crypto::equal_ct(probe_values[i].data(), value.data(), value.size())) return true;
+  }
+  return false;
+}
+
+SessionControl::SessionControl(SessionIdentity identity, crypto::TrafficSecret shared_secret,
+                               SessionPolicy policy, std::uint32_t slot, std::uint32_t generation,
+                               KeyPool& keys, const crypto::Aead& aead) {
+  Fingerprint fingerprint{};
+  crypto::secret_fingerprint(shared_secret, identity.role == Role::kInitiator, fingerprint);
+  impl_ = std::make_unique<Impl>(std::move(identity), std::move(shared_secret), policy, slot, generation,
+                                 keys, aead);
+  impl_->stored_record.fingerprint = fingerprint;
+}
+
+SessionControl::~SessionControl() = default;
+
+std::optional<StartError> SessionControl::start(const std::optional<StoreRecord>& record,
+                                                std::uint64_t now_ns) {
+  Impl& s = *impl_;
+  if (s.started) return StartError{s.identity.name + ": the session was started already"};
+  unsigned epoch = 0;
+  if (record) {
+    epoch = unsigned{record->taken} + 1;
+    if (epoch > kMaxEpoch) {
+      return StartError{s.identity.name +
+                        ": the epochs of this secret are used up: provide a new secret to both ends"};
+    }
+    s.seq_start = record->seq_limit;
+    s.stored_record.incarnations = record->incarnations;
+    s.stored_record.peer_epoch = record->peer_epoch;
+    s.stored_record.peer = record->peer;
+    s.peer_epoch = record->peer_epoch;
+  }
+  s.chain.advance_to(static_cast<std::uint8_t>(epoch));
+  if (!s.make_keys(static_cast<std::uint8_t>(epoch), s.initial_keys)) {
+    return StartError{s.identity.name + ": no expanded keys are free: raise the number of keys per worker"};
+  }
+  s.current = s.first_epoch = static_cast<std::uint8_t>(epoch);
+  s.take(s.current);
+  s.started = true;
+  ++s.stored_record.incarnations;
+  for (unsigned i = 0; i < kTxStreams; ++i) {
+    s.reservations[i].block = s.first_block();
+    s.stored_record.seq_limit[i] = s.seq_start[i] + s.reservations[i].block;
+  }
+  s.started_ns = now_ns;
+  s.arm_interval(now_ns, s.policy.rekey_interval_ns);
+  s.event(record ? SessionEvent::kResumed : SessionEvent::kStarted);
+  if (epoch + kEpochsLowMark >= kMaxEpoch) {
+    s.said_low = true;
+    s.event(SessionEvent::kEpochsLow);
+  }
+  if (!s.reachable(s.current)) s.out_of_reach();
+  if (!record) s.prepare_next(now_ns);
+  s.start_probing(now_ns);
+  s.probe(now_ns);
+  return std::nullopt;
+}
+
+SessionInit SessionControl::initial() const {
+  const Impl& s = *impl_;
+  SessionInit init;
+  if (!s.started || s.durable_version == 0) return init;
+  s.initial_given = true;
+  init.id = s.identity.id;
+  init.slot = s.slot;
+  init.generation = s.generation;
+  init.current = s.initial_keys;
+  init.suite = s.identity.suite;
+  init.tx_streams = s.policy.tx_streams;
+  unsigned flags = s.identity.role == Role::kInitiator ? unsigned{kInitiator} : 0U;
+  if (s.policy.unmodified_peer) flags |= kUnmodifiedPeer;
+  if (s.policy.keep_previous_only) flags |= kKeepPreviousOnly;
+  init.session_flags = static_cast<std::uint8_t>(flags);
+  init.rekey_soft_limit = s.policy.rekey_soft_limit;
+  init.seq_rekey_watermark = s.policy.seq_rekey_watermark;
+  init.seq_start = s.seq_start;
+  for (unsigned i = 0; i < kTxStreams; ++i) {
+    init.seq_limit[i] = s.seq_start[i] + s.first_block();
+  }
+  return init;
+}
+
+void SessionControl::on_advanced(std::uint8_t current_epoch, std::uint64_t now_ns) {
+  Impl& s = *impl_;
+  // An older epoch is a report that a jump of ours has overtaken.
+  if (!s.started || current_epoch <= s.current) return;
+  const bool asked = s.rekey_in_flight;
+  s.take(current_epoch);
+  s.next_ready = false;
+  s.rekey_in_flight = false;
+  s.entered(current_epoch, now_ns);
+  s.event(!asked && s.peer_epoch >= current_epoch ? SessionEvent::kFollowed : SessionEvent::kRekeyed);
+  s.prepare_next(now_ns);
+  s.pump_rekeys(now_ns);
+}
+
+void SessionControl::on_heard(std::uint8_t peer_epoch, std::uint64_t now_ns) {
+  Impl& s = *impl_;
+  if (!s.started) return;
+  s.heard_at(peer_epoch);
+  s.prepare_next(now_ns);
+  s.pump_rekeys(now_ns);
+}
+
+void SessionControl::on_sequence_low(std::uint16_t stream, std::uint32_t next, std::uint64_t now_ns) {
+  Impl& s = *impl_;
+  if (!s.started || stream >= kTxStreams || s.state == LifeState::kDead) return;
+  Impl::Reservation& r = s.reservations[stream];
+  if (r.asked && now_ns - r.last_ns < kSecondNs) r.block = std::min(r.block * 2, kMaxSequenceBlock);
+  r.asked = true;
+  r.last_ns = now_ns;
+  std::uint32_t& limit = s.stored_record.seq_limit[stream];
+  const std::uint32_t wanted = next + r.block;
+  if (static_cast<std::int32_t>(wanted - limit) > 0) {  // serial numbers: never backwards
+    limit = wanted;
+    ++s.version;
+  }
+  s.push(CmdGrantSequences{stream, limit});
+  s.prepare_next(now_ns);
+}
+
+void SessionControl::on_dead(std::uint64_t) {
+  Impl& s = *impl_;
+  if (s.state == LifeState::kDead) return;
+  s.state = LifeState::kDead;
+  s.probe_due_ns = kNever;
+  s.rekeys_wanted = 0;
+  s.wants_next = false;
+  s.push(CmdSetState{LifeState::kDead});
+  s.event(SessionEvent::kDead);
+}
+
+AheadVerdict SessionControl::on_ahead_packet(std::span<const std::uint8_t> packet, std::uint64_t now_ns) {
+  Impl& s = *impl_;
+  Frame frame{};
+  if (!s.started || !parse_frame(packet, frame) || frame.payload_bytes < kTagBytes) {
+    return AheadVerdict::kForged;
+  }
+  if (packet[kOffVersion] != kWireVersion || (load_be16(&packet[kOffFlags]) & kFlagEncrypted) == 0 ||
+      !std::equal(s.identity.id.begin(), s.identity.id.end(), packet.begin() + kOffSessionId)) {
+    return AheadVerdict::kForged;
+  }
+  const std::uint8_t epoch = packet[kOffEpoch];
+  const bool within = epoch <= s.current || (epoch == s.current + 1 && s.next_ready);
+  if (within && s.undelivered(epoch) == nullptr) return AheadVerdict::kNotAhead;
+  if (unsigned{epoch} > unsigned{s.current} + MAX_REKEY_CATCHUP) return AheadVerdict::kForged;
+  return s.try_ahead(packet, epoch, now_ns);
+}
+
+PathVerdict SessionControl::on_path_validation(std::uint8_t path, const PathChallenge& value,
+                                               std::uint64_t now_ns) {
+  Impl& s = *impl_;
+  if (s.own_probe(path, value)) return PathVerdict::kIgnored;  // liveness: the packet itself told on_heard
+  const PathVerdict verdict = s.paths.receive(path, value, now_ns);
+  if (verdict == PathVerdict::kValidated) s.push(CmdPathValidated{path, true});
+  if (verdict != PathVerdict::kEcho) return verdict;
+  if (s.outbox.size() >= kMaxQueuedPathCommands || !s.echoes.take(now_ns)) return PathVerdict::kIgnored;
+  s.push(CmdSendPathValidation{path, value});
+  return PathVerdict::kEcho;
+}
+
+void SessionControl::on_unvalidated_path(std::uint8_t path) {
+  impl_->paths.note_data(path);
+}
+
+void SessionControl::on_traffic(std::uint64_t rx_pkts, std::uint64_t tx_pkts) {
+  Impl& s = *impl_;
+  s.traffic = rx_pkts + tx_pkts;
+  if (!s.traffic_reported) s.traffic_at_epoch = 0;
+  s.traffic_reported = true;
+}
+
+void SessionControl::request_rekey(unsigned steps, std::uint64_t now_ns) {
+  Impl& s = *impl_;
+  if (!s.started || steps == 0 || s.state == LifeState::kDead || s.current == kMaxEpoch) return;
+  steps = std::min(steps, MAX_REKEY_CATCHUP);
+  const auto target = static_cast<std::uint8_t>(std::min<unsigned>(s.current + steps, kMaxEpoch));
+  if (!s.reachable(target)) return s.out_of_reach();
+  if (steps == 1) {
+    s.rekeys_wanted = std::min(s.rekeys_wanted + 1, MAX_REKEY_CATCHUP);
+    return s.pump_rekeys(now_ns);
+  }
+  // Keys short: the jump is given up rather than half made; the operator sees that the epoch stayed.
+  (void)s.jump_to(target, false, now_ns);
+}
+
+bool SessionControl::begin_path_validation(std::uint8_t path, const PathChallenge& fresh,
+                                           std::uint64_t now_ns) {
+  Impl& s = *impl_;
+  const auto value = s.paths.challenge(path, fresh, now_ns);
+  if (!value) return false;
+  s.path_expiry_ns = std::min(s.path_expiry_ns, now_ns + kPathTimeoutNs);
+  s.push(CmdSendPathValidation{path, *value});
+  return true;
+}
+
+void SessionControl::note_validated_peer(const Endpoint& peer) {
+  if (impl_->stored_record.peer == peer) return;
+  impl_->stored_record.peer = peer;
+  ++impl_->version;
+}
+
+// The interval's rule: the peer is with us in this epoch, and packets moved in it. Otherwise look again soon.
+void SessionControl::Impl::interval(std::uint64_t now_ns) {
+  const bool moved = !traffic_reported || traffic - traffic_at_epoch >= kMinTraffic;
+  const bool idle = rekeys_wanted == 0 && !rekey_in_flight;
+  const bool wanted = peer_is_here() && moved && idle;
+  arm_interval(now_ns, wanted ? policy.rekey_interval_ns : policy.rekey_interval_ns / 8 + 1);
+  if (!wanted || current == kMaxEpoch || !reachable(static_cast<std::uint8_t>(current + 1))) return;
+  ++rekeys_wanted;
+  pump_rekeys(now_ns);
+}
+
+void SessionControl::on_timer(std::uint64_t now_ns) {
+  Impl& s = *impl_;
+  if (!s.started) return;
+  s.retire_due(now_ns);
+  if (now_ns >= s.probe_due_ns) s.probe(now_ns);
+  if (now_ns >= s.ahead_expiry_ns) {
+    s.chain.forget_ahead();
+    s.ahead_expiry_ns = kNever;
+  }
+  if (now_ns >= s.path_expiry_ns) {
+    s.paths.expire(now_ns, kPathTimeoutNs);
+    s.path_expiry_ns = kNever;
+  }
+  if (now_ns >= s.key_retry_ns) {
+    s.key_retry_ns = kNever;
+    if (s.wants_next) s.prepare_next(now_ns);
+    s.pump_rekeys(now_ns);
+  }
+  if (now_ns >= s.interval_due_ns) s.interval(now_ns);
+}
+
+std::uint64_t SessionControl::next_deadline_ns() const {
+  const Impl& s = *impl_;
+  std::uint64_t at =
+      std::min({s.probe_due_ns, s.ahead_expiry_ns, s.path_expiry_ns, s.key_retry_ns, s.interval_due_ns});
+  for (const Impl::Grace& grace : s.graces) at = std::min(at, grace.deadline_ns);
+  return at;
+}
+
+bool SessionControl::wants_store() const {
+  return !impl_->durable();
+}
+
+StoreRecord SessionControl::record() const {
+  impl_->written_version = impl_->version;
+  return impl_->stored_record;
+}
+
+void SessionControl::stored(std::uint64_t) {
+  impl_->durable_version = impl_->written_version;
+}
+
+bool SessionControl::next_command(ControlCommand& out) {
+  Impl& s = *impl_;
+  if (s.outbox.empty() || s.outbox.front().version > s.durable_version) return false;
+  out = std::move(s.outbox.front().command);
+  s.outbox.pop_front();
+  return true;
+}
+
+bool SessionControl::next_event(SessionEvent& out) {
+  if (impl_->events.empty()) return false;
+  out = impl_->events.front();
+  impl_->events.pop_front();
+  return true;
+}
+
+const SessionIdentity& SessionControl::identity() const {
+  return impl_->identity;
+}
+std::uint8_t SessionControl::current_epoch() const {
+  return impl_->current;
+}
+std::uint8_t SessionControl::taken_epoch() const {
+  return impl_->stored_record.taken;
+}
+LifeState SessionControl::state() const {
+  return impl_->state;
+}
+std::uint32_t SessionControl::slot() const {
+  return impl_->slot;
+}
+std::uint32_t SessionControl::generation() const {
+  return impl_->generation;
+}
+bool SessionControl::heard() const {
+  return impl_->is_heard;
+}
+std::uint8_t SessionControl::peer_epoch() const {
+  return impl_->peer_epoch;
+}
+std::uint32_t SessionControl::incarnations() const {
+  return impl_->stored_record.incarnations;
+}
+std::uint64_t SessionControl::derivations() const {
+  return impl_->chain.derivations();
+}
+const PathTable& SessionControl::paths() const {
+  return impl_->paths;
+}
+
+double SessionControl::epochs_left_seconds(std::uint64_t now_ns) const {
+  const Impl& s = *impl_;
+  const int used = s.current - s.first_epoch;
+  if (used <= 0 || now_ns <= s.started_ns) return -1.0;
+  const double seconds = static_cast<double>(now_ns - s.started_ns) / static_cast<double>(kSecondNs);
+  return static_cast<double>(kMaxEpoch - s.stored_record.taken) * seconds / used;
+}
+
+}  // namespace session

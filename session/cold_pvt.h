@@ -1,0 +1,159 @@
+// Inside of SessionControl: state and steps, shared by cold.cc and cold_epochs.cc alone.
+#pragma once
+
+#include <vector>
+
+#include "session/cold.h"
+#include "session/epoch_chain.h"
+
+namespace session {
+
+inline constexpr std::uint64_t kNever = UINT64_MAX;
+inline constexpr std::uint64_t kSecondNs = 1'000'000'000;
+inline constexpr std::uint64_t kKeyRetryNs = 100'000'000;       // no expanded keys were free: try again after
+inline constexpr std::uint64_t kAheadKeepNs = 5 * kSecondNs;    // idle time after which trial keys are wiped
+inline constexpr std::uint64_t kPathTimeoutNs = 3 * kSecondNs;  // an unanswered challenge fails after
+inline constexpr std::size_t kMaxQueuedPathCommands = 64;       // echoes held back by a store that is stuck
+inline constexpr std::uint64_t kMinTraffic = 8;                 // packets an epoch; probes alone are fewer
+inline constexpr std::uint8_t kProbePathTop = 255;              // probes use the highest unused path id
+
+// Token bucket over control's clock.
+class TokenBucket {
+ public:
+  TokenBucket(std::uint32_t burst, std::uint32_t per_second)
+      : burst_(burst), per_second_(per_second), tokens_(burst) {}
+  bool take(std::uint64_t now_ns) {
+    refill(now_ns);
+    if (tokens_ == 0) return false;
+    --tokens_;
+    return true;
+  }
+  void give_back() {
+    if (tokens_ < burst_) ++tokens_;
+  }
+
+ private:
+  void refill(std::uint64_t now_ns);
+  std::uint32_t burst_;
+  std::uint32_t per_second_;
+  std::uint32_t tokens_;
+  std::uint64_t last_ns_ = 0;
+};
+
+struct SessionControl::Impl {
+  Impl(SessionIdentity id, crypto::TrafficSecret secret, SessionPolicy rules, std::uint32_t at,
+       std::uint32_t gen, KeyPool& pool, const crypto::Aead& engine);
+  ~Impl();
+  Impl(const Impl&) = delete;
+  Impl& operator=(const Impl&) = delete;
+
+  // ---- output, cold.cc
+  struct Held {
+    ControlCommand command;
+    std::uint64_t version;  // of the record that must be durable before it may leave
+  };
+  void push(ControlCommand command) { outbox.push_back(Held{std::move(command), version}); }
+  void event(SessionEvent e) { events.push_back(e); }
+  bool durable() const { return durable_version >= version; }
+
+  // ---- epochs, cold_epochs.cc
+  bool make_keys(std::uint8_t epoch, KeyRef& out);      // send and receive; all or nothing
+  bool make_recv_key(std::uint8_t epoch, KeyRef& out);  // receive only
+  void drop_keys(KeyRef& ref);                          // never handed out: back to the pool
+  void take(std::uint8_t epoch);                        // record it as taken before anything uses it
+  bool reachable(std::uint8_t epoch) const;             // could the peer still follow to it?
+  void prepare_next(std::uint64_t now_ns);
+  void pump_rekeys(std::uint64_t now_ns);
+  bool jump_to(std::uint8_t target, bool by_peer, std::uint64_t now_ns);
+  bool skipped_keys(JumpInit& jump, unsigned first, unsigned last);
+  void entered(std::uint8_t epoch, std::uint64_t now_ns);  // bookkeeping common to a swap and a jump
+  void retire_due(std::uint64_t now_ns);
+  void out_of_reach();
+  void heard_at(std::uint8_t epoch);
+  void arm_interval(std::uint64_t now_ns, std::uint64_t in_ns) {
+    interval_due_ns = policy.rekey_interval_ns == 0 ? kNever : now_ns + in_ns;
+  }
+  const KeyRef* undelivered(std::uint8_t epoch) const;  // keys of an epoch still in the outbox
+  bool opens(std::span<const std::uint8_t> packet, const crypto::KeySlot& key,
+             const std::array<std::uint8_t, 4>& nonce_prefix);
+  AheadVerdict try_ahead(std::span<const std::uint8_t> packet, std::uint8_t epoch, std::uint64_t now_ns);
+
+  // ---- time, cold.cc
+  void interval(std::uint64_t now_ns);
+
+  // ---- probes, cold.cc
+  void start_probing(std::uint64_t first_ns);
+  void probe(std::uint64_t now_ns);
+  bool own_probe(std::uint8_t path, const PathChallenge& value);
+  bool peer_is_here() const { return is_heard && peer_epoch >= current; }
+
+  SessionIdentity identity;
+  SessionPolicy policy;
+  std::uint32_t slot;
+  std::uint32_t generation;
+  KeyPool& keys;
+  const crypto::Aead& aead;
+  EpochChain chain;  // its base is `current`
+
+  // Epochs as they will be once every queued command was carried out.
+  std::uint8_t current = 0;
+  std::uint8_t first_epoch = 0;
+  bool started = false;
+  bool next_ready = false;  // keys of current + 1 are with the owner, or on their way
+  bool rekey_in_flight = false;
+  bool wants_next = false;  // prepared as soon as keys are free and the peer could follow
+  unsigned rekeys_wanted = 0;
+  std::uint64_t key_retry_ns = kNever;
+  std::uint64_t started_ns = 0;
+  std::uint64_t interval_due_ns = kNever;
+  struct Grace {
+    std::uint8_t epoch;
+    std::uint64_t deadline_ns;
+    std::uint64_t hard_deadline_ns;
+  };
+  std::deque<Grace> graces;
+
+  bool is_heard = false;
+  std::uint8_t peer_epoch = 0;
+  LifeState state = LifeState::kConnected;
+  bool said_low = false;
+  bool said_out_of_reach = false;
+  bool traffic_reported = false;
+  std::uint64_t traffic = 0;
+  std::uint64_t traffic_at_epoch = 0;
+
+  // The record, and which version of it is on stable storage.
+  StoreRecord stored_record;
+  std::uint64_t version = 0;
+  std::uint64_t durable_version = 0;
+  mutable std::uint64_t written_version = 0;  // of the copy that record() handed out last
+
+  KeyRef initial_keys;
+  mutable bool initial_given = false;
+  std::array<std::uint32_t, kTxStreams> seq_start{};
+  std::uint32_t first_block() const;
+  struct Reservation {
+    std::uint32_t block = 0;
+    std::uint64_t last_ns = 0;
+    bool asked = false;
+  };
+  std::array<Reservation, kTxStreams> reservations{};
+
+  TokenBucket trials;
+  std::uint64_t ahead_expiry_ns = kNever;
+  std::vector<std::uint8_t> scratch;
+
+  PathTable paths;
+  TokenBucket echoes;
+  std::uint64_t path_expiry_ns = kNever;
+  std::uint64_t probe_due_ns = kNever;
+  std::uint64_t probe_gap_ns = 0;
+  std::uint8_t probe_path = kProbePathTop;
+  std::array<PathChallenge, PathTable::kSeenValues> probe_values{};
+  unsigned probe_count = 0;
+
+  std::deque<Held> outbox;
+  std::deque<SessionEvent> events;
+};
+
+}  // namespace session
