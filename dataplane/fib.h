@@ -8,7 +8,7 @@
 #include <memory>
 #include <string>
 
-#include "dataplane/address.h"
+#include "dataplane/config.h"
 
 struct rte_fib;
 struct rte_fib6;
