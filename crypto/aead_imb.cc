@@ -19,7 +19,7 @@
 namespace crypto {
 namespace {
 
-constexpr std::size_t kLineBytes = 64;
+constexpr unsigned kLineBytes = 64;
 constexpr unsigned kGcmBlockBytes = 16;
 // Round keys of AES-256: 15 times 16 bytes at the start of gcm_key_data, in front of the GHASH tables.
 constexpr unsigned kRoundKeyBytes = 240;
@@ -33,7 +33,7 @@ constexpr unsigned kReachBlocks = 48;
 static_assert(sizeof(gcm_key_data) <= sizeof(KeySlot), "PHANTOM_KEY_SLOT_BYTES is from another ipsec-mb");
 static_assert(alignof(gcm_key_data) <= alignof(KeySlot));
 static_assert(kKeyBytes <= sizeof(KeySlot));
-static_assert(sizeof(KeySlot) / kLineBytes <= 32, "key lines must fit the mask");
+static_assert(sizeof(KeySlot) <= 32 * kLineBytes, "key lines must fit the mask");
 
 // Which cache lines of an expanded key a call reads, by text length. Tables of the VAES kernels hold powers
 // of H in falling order, so that n blocks read the last n + 1 entries; 2.0 has a second table behind the
@@ -63,8 +63,7 @@ class KeyReach {
  private:
   static std::uint32_t lines(unsigned begin, unsigned end) {
     std::uint32_t mask = 0;
-    for (auto line = static_cast<unsigned>(begin / kLineBytes); line * kLineBytes < end; ++line)
-      mask |= 1U << line;
+    for (unsigned line = begin / kLineBytes; line * kLineBytes < end; ++line) mask |= 1U << line;
     return mask;
   }
 

@@ -8,7 +8,7 @@
 #include <memory>
 #include <string>
 
-#include "dataplane/config.h"
+#include "dataplane/address.h"
 
 struct rte_fib;
 struct rte_fib6;

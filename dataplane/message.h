@@ -10,7 +10,7 @@
 #include <cstdint>
 #include <type_traits>
 
-#include "dataplane/config.h"
+#include "dataplane/address.h"
 #include "session/hot.h"
 #include "session/shard_commands.h"
 

@@ -69,7 +69,7 @@ TEST(Secret, WipeOverwrites) {
 }
 
 TEST(Secret, DestructionWipes) {
-  alignas(Secret) std::array<std::byte, sizeof(Secret)> storage{};
+  alignas(Secret) static std::array<std::byte, sizeof(Secret)> storage;  // static: outlives the object in it
   auto* secret = new (storage.data()) Secret(Secret::from(ramp()));
   ASSERT_FALSE(all_zero(storage.data(), storage.size()));
   secret->~Secret();
