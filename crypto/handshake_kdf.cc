@@ -1,6 +1,7 @@
 #include "crypto/handshake_kdf.h"
 
 #include <algorithm>
+#include <array>
 #include <bit>
 #include <vector>
 
@@ -39,12 +40,14 @@ class Joined {
     return *this;
   }
   Joined& add_be64(std::uint64_t value) {
-    for (int shift = 56; shift >= 0; shift -= 8) bytes_.push_back(static_cast<std::uint8_t>(value >> shift));
-    return *this;
+    std::array<std::uint8_t, 8> bytes{};
+    for (unsigned i = 0; i < 8; ++i) bytes[i] = static_cast<std::uint8_t>(value >> (56 - 8 * i));
+    return add(bytes);
   }
   Joined& add_le64(std::uint64_t value) {
-    for (int shift = 0; shift < 64; shift += 8) bytes_.push_back(static_cast<std::uint8_t>(value >> shift));
-    return *this;
+    std::array<std::uint8_t, 8> bytes{};
+    for (unsigned i = 0; i < 8; ++i) bytes[i] = static_cast<std::uint8_t>(value >> (8 * i));
+    return add(bytes);
   }
   [[nodiscard]] std::span<const std::uint8_t> span() const { return bytes_; }
 

@@ -110,7 +110,7 @@ void expect_derived(const Json& value, Suite suite) {
   EXPECT_EQ(value.at("key"), hex(key.data(), key.size()));
   EXPECT_EQ(value.at("nonce"), hex(nonce_of(keys, fields)));
   const auto packet = value.at("packet").get<std::string>();
-  EXPECT_EQ(packet.substr(0, 2 * kHeaderBytes), value.at("aad"));
+  EXPECT_EQ(packet.substr(0, 2 * kHeaderBytes), value.at("aad").get<std::string>());
   const auto sealed = value.at("ciphertext_and_tag").get<std::string>();
   EXPECT_EQ(packet.substr(2 * kPayloadAt, sealed.size()), sealed);
 }
