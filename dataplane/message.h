@@ -84,9 +84,10 @@ static_assert(std::is_trivially_copyable_v<Message>);
 
 // Why a packet went to control, kept in its metadata.
 enum class PuntReason : std::uint8_t {
-  kArp,          // ARP on any port; data at the Ethernet header
-  kNd,           // ICMPv6 neighbour discovery; data at the Ethernet header
-  kLocal,        // IP packet to one of our addresses that is not Phantom traffic; data at the Ethernet header
+  kArp,    // ARP on any port; data at the Ethernet header
+  kNd,     // ICMPv6 neighbour discovery; data at the Ethernet header
+  kLocal,  // IP packet to one of our addresses that is not Phantom traffic; data at the Ethernet header,
+           // or, out of a tunnel (meta.slot is its session, not session::kNone), at the IP header
   kTtlExceeded,  // inner packet, data at the IP header: answer "time exceeded" to its source
   kTooBig,      // inner packet, data at the IP header; mtu in meta: answer "fragmentation needed" / "too big"
   kNoRoute,     // inner packet, data at the IP header: answer "unreachable"

@@ -20,6 +20,7 @@
 #include "crypto/secret.h"
 #include "dataplane/config.h"
 #include "dataplane/fib.h"
+#include "dataplane/mailbox.h"
 #include "dataplane/stats.h"
 #include "session/key_pool.h"
 #include "session/shard.h"
@@ -69,9 +70,5 @@ std::unique_ptr<Topology> build_topology(const GatewayConfig& config);
 // Stops ports and frees everything; all workers have returned. Reports false when a pool is not full again (a
 // leak).
 bool tear_down(Topology& topology);
-
-// Typed ends of the mailboxes (rte_ring_*_elem of sizeof(Message)).
-bool push(rte_ring* ring, const struct Message& message);
-unsigned pop(rte_ring* ring, struct Message* out, unsigned n);
 
 }  // namespace dataplane

@@ -141,6 +141,7 @@ enum SessionFlags : std::uint8_t {
   kUnmodifiedPeer = 1 << 1,
   kMssClamp = 1 << 2,
   kKeepPreviousOnly = 1 << 3,  // keep one previous epoch even after a jump
+  kSourceCheck = 1 << 4,       // inner source addresses must route back into the session
 };
 
 static_assert(sizeof(SessionHot) == 15 * 64);

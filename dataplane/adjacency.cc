@@ -1,0 +1,118 @@
+#include "dataplane/adjacency.h"
+
+#include <algorithm>
+#include <cstring>
+
+#include "dataplane/stats.h"
+
+namespace dataplane {
+namespace {
+
+// Twice the entries, so that a miss ends soon.
+constexpr std::size_t kBuckets = 2 * kMaxAdjacencies;
+
+std::size_t hash(std::uint8_t port, std::uint8_t family, const std::uint8_t* address) {
+  std::uint64_t a = port;
+  if (family == 4) {
+    std::uint32_t v;
+    std::memcpy(&v, address, 4);
+    a ^= std::uint64_t{v} << 8;
+  } else {
+    std::uint64_t high;
+    std::uint64_t low;
+    std::memcpy(&high, address, 8);
+    std::memcpy(&low, address + 8, 8);
+    a ^= (high * 0xc2b2ae3d27d4eb4fULL) ^ low;
+  }
+  return static_cast<std::size_t>((a * 0x9e3779b97f4a7c15ULL) >> 40);
+}
+
+bool same(const IpAddress& known, std::uint8_t family, const std::uint8_t* address) {
+  return known.family == family && std::memcmp(known.bytes.data(), address, family == 4 ? 4 : 16) == 0;
+}
+
+}  // namespace
+
+AdjacencyTable::AdjacencyTable(unsigned hold_packets)
+    : entries_(kMaxAdjacencies),
+      buckets_(kBuckets),
+      holds_(kHolds),
+      hold_packets_(std::clamp(hold_packets, 1U, kHoldPackets)) {}
+
+std::uint32_t AdjacencyTable::find(std::uint8_t port, std::uint8_t family,
+                                   const std::uint8_t* address) const {
+  for (std::size_t b = hash(port, family, address) % kBuckets; buckets_[b] != 0; b = (b + 1) % kBuckets) {
+    const std::uint32_t index = buckets_[b] - 1U;
+    const Adjacency& entry = entries_[index];
+    if (entry.port == port && same(entry.address, family, address)) return index;
+  }
+  return session::kNone;
+}
+
+void AdjacencyTable::link(std::uint32_t index) {
+  const Adjacency& entry = entries_[index];
+  std::size_t b = hash(entry.port, entry.address.family, entry.address.bytes.data()) % kBuckets;
+  while (buckets_[b] != 0) b = (b + 1) % kBuckets;
+  buckets_[b] = static_cast<std::uint16_t>(index + 1);
+}
+
+// An index changed its address: rare (control reuses indices of forgotten neighbours only), so the whole hash
+// is made again instead of keeping tombstones.
+void AdjacencyTable::rebuild() {
+  std::fill(buckets_.begin(), buckets_.end(), std::uint16_t{0});
+  for (std::uint32_t i = 0; i < kMaxAdjacencies; ++i) {
+    if (entries_[i].state != NeighbourState::kFree) link(i);
+  }
+}
+
+bool AdjacencyTable::update(const NeighbourUpdate& update, const MacAddress& port_mac) {
+  if (update.adjacency >= kMaxAdjacencies || update.port >= kMaxPorts) return false;
+  Adjacency& entry = entries_[update.adjacency];
+  const bool was_linked = entry.state != NeighbourState::kFree;
+  const bool moved = entry.port != update.port || !(entry.address == update.address);
+  const bool is_linked = update.state != NeighbourState::kFree;
+  entry.address = update.address;
+  entry.port = update.port;
+  entry.state = update.state;
+  std::copy(update.mac.begin(), update.mac.end(), entry.ether.begin());
+  std::copy(port_mac.begin(), port_mac.end(), entry.ether.begin() + 6);
+  if (was_linked && (moved || !is_linked)) {
+    rebuild();
+  } else if (!was_linked && is_linked) {
+    link(update.adjacency);
+  }
+  return true;
+}
+
+Hold* AdjacencyTable::find_hold(std::uint8_t port, const IpAddress& address) {
+  if (holds_used_ == 0) return nullptr;
+  for (Hold& hold : holds_) {
+    if (hold.used && hold.port == port && hold.address == address) return &hold;
+  }
+  return nullptr;
+}
+
+Hold* AdjacencyTable::hold_for(std::uint8_t port, const IpAddress& address, std::uint32_t now_ms) {
+  if (Hold* known = find_hold(port, address)) return known;
+  if (holds_used_ == kHolds) return nullptr;
+  for (Hold& hold : holds_) {
+    if (hold.used) continue;
+    hold.address = address;
+    hold.port = port;
+    hold.used = true;
+    hold.count = 0;
+    hold.since_ms = now_ms;
+    hold.asked_ms = now_ms - kHoldRetryMs;  // ask at once
+    ++holds_used_;
+    return &hold;
+  }
+  return nullptr;
+}
+
+void AdjacencyTable::release(Hold& hold) {
+  hold.used = false;
+  hold.count = 0;
+  --holds_used_;
+}
+
+}  // namespace dataplane

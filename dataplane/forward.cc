@@ -1,0 +1,245 @@
+#include "dataplane/forward.h"
+
+#include <cstring>
+
+#include "dataplane/fragment.h"
+#include "dataplane/ip.h"
+#include "dataplane/parse.h"
+#include "dataplane/seal.h"
+#include "dataplane/tx.h"
+
+namespace dataplane {
+namespace {
+
+using session::DropReason;
+
+// Routes of a whole batch, by source or destination address: one bulk look-up a family.
+void look_up(const Core& core, const Packets& pkts, bool by_source, Hop* hops) {
+  std::uint32_t v4[kMaxBurst];
+  std::uint8_t v6[kMaxBurst][16];
+  std::uint8_t at4[kMaxBurst];
+  std::uint8_t at6[kMaxBurst];
+  unsigned n4 = 0;
+  unsigned n6 = 0;
+  for (unsigned i = 0; i < pkts.count; ++i) {
+    const std::uint8_t family = meta(pkts.at[i]).family;
+    const std::uint8_t* p = data_of(pkts.at[i]);
+    const std::uint8_t* address = by_source ? source_of(p, family) : destination_of(p, family);
+    if (family == 4) {
+      at4[n4] = static_cast<std::uint8_t>(i);
+      v4[n4++] = session::load_be32(address);
+    } else {
+      at6[n6] = static_cast<std::uint8_t>(i);
+      std::memcpy(v6[n6++], address, 16);
+    }
+  }
+  Hop found[kMaxBurst];
+  if (n4 != 0) core.fib.lookup4(v4, n4, found);
+  for (unsigned i = 0; i < n4; ++i) hops[at4[i]] = found[i];
+  if (n6 != 0) core.fib.lookup6(v6, n6, found);
+  for (unsigned i = 0; i < n6; ++i) hops[at6[i]] = found[i];
+}
+
+// What came out of a tunnel must be an IP packet, and ECN of the outer header moves into it.
+DropReason check_inner(Core& core, rte_mbuf* m) {
+  PktMeta& md = meta(m);
+  IpInfo ip;
+  if (check_ip(data_of(m), m->data_len, false, ip) != IpCheck::kOk) return DropReason::kInnerHeader;
+  rte_pktmbuf_trim(m, static_cast<std::uint16_t>(m->data_len - ip.bytes));
+  md.family = ip.family;
+  md.l3_bytes = ip.bytes;
+  if (!decapsulate_ecn(data_of(m), ip.family, md.outer_ecn)) return DropReason::kInnerEcn;
+  const session::SessionHot& hot = core.shard.hot(md.slot);
+  if ((hot.session_flags & session::kMssClamp) != 0 && hot.outer.inner_mtu != 0) {
+    clamp_mss(data_of(m), ip.family, ip.bytes, hot.outer.inner_mtu);
+  }
+  return DropReason::kNone;
+}
+
+// Drops packets whose source does not route back into the session they came out of, where it asks for that.
+void check_sources(Core& core, Packets& pkts) {
+  bool wanted = false;
+  for (rte_mbuf* m : pkts) {
+    wanted |= (core.shard.hot(meta(m).slot).session_flags & session::kSourceCheck) != 0;
+  }
+  if (!wanted) return;
+  Hop hops[kMaxBurst];
+  look_up(core, pkts, true, hops);
+  unsigned kept = 0;
+  for (unsigned i = 0; i < pkts.count; ++i) {
+    rte_mbuf* m = pkts.at[i];
+    const std::uint32_t slot = meta(m).slot;
+    const bool asks = (core.shard.hot(slot).session_flags & session::kSourceCheck) != 0;
+    if (asks && hops[i].word != Hop::make(HopKind::kSession, core.index, slot).word) [[unlikely]] {
+      core.drop(m, DropReason::kInnerSource);
+    } else {
+      pkts.at[kept++] = m;
+    }
+  }
+  pkts.count = kept;
+}
+
+// Addresses no router forwards from or to.
+void drop_martians(Core& core, Packets& pkts) {
+  unsigned kept = 0;
+  for (rte_mbuf* m : pkts) {
+    const PktMeta& md = meta(m);
+    const std::uint8_t* p = data_of(m);
+    if (is_martian(source_of(p, md.family), md.family) || is_martian(destination_of(p, md.family), md.family))
+        [[unlikely]] {
+      core.drop(m, DropReason::kMartian);
+    } else {
+      pkts.at[kept++] = m;
+    }
+  }
+  pkts.count = kept;
+}
+
+// Meant for the gateway itself. From a LAN port control wants the frame; out of a tunnel there is none.
+void punt_to_us(Core& core, rte_mbuf* m) {
+  if (meta(m).slot == session::kNone) restore_ethernet(m);
+  core.punt_local(m, PuntReason::kLocal);
+}
+
+// Larger than the way it has to go: cut if it may be, else control tells the sender. False: `m` is gone.
+bool fit(Core& core, rte_mbuf* m, std::uint16_t mtu, Packets& pieces) {
+  PktMeta& md = meta(m);
+  if (md.l3_bytes <= mtu) [[likely]] {
+    pieces.push(m);
+    return true;
+  }
+  if (md.family == 4 && !dont_fragment4(data_of(m))) {
+    fragment4(core, m, mtu, pieces);
+    return pieces.count != 0;
+  }
+  md.mtu = mtu;
+  core.punt_error(m, PuntReason::kTooBig, DropReason::kInnerTooBig);
+  return false;
+}
+
+bool ttl_left(Core& core, rte_mbuf* m) {
+  if (ttl_of(data_of(m), meta(m).family) > 1) [[likely]]
+    return true;
+  core.punt_error(m, PuntReason::kTtlExceeded, DropReason::kInnerTtl);
+  return false;
+}
+
+// Out of a LAN port, to a neighbour of a connected prefix or to a gateway.
+void leave_lan(Core& core, rte_mbuf* m, unsigned port, std::uint32_t adjacency) {
+  if (port >= core.port_count || !core.ports[port].lan) [[unlikely]] {
+    core.punt_error(m, PuntReason::kNoRoute, DropReason::kNoRoute);
+    return;
+  }
+  Packets pieces;
+  if (!ttl_left(core, m) || !fit(core, m, core.ports[port].mtu, pieces)) return;
+  for (rte_mbuf* piece : pieces) {
+    const std::uint8_t family = meta(piece).family;
+    std::uint8_t* p = data_of(piece);
+    decrement_ttl(p, family);
+    piece->ol_flags = 0;
+    if (adjacency != session::kNone) {
+      send_to(core, piece, adjacency);
+    } else {
+      send_to_address(core, piece, static_cast<std::uint8_t>(port), family, destination_of(p, family));
+    }
+  }
+}
+
+void to_session(Core& core, rte_mbuf* m, Hop hop) {
+  if (hop.shard() == core.index) [[likely]]
+    return enter_session(core, m, hop.value());
+  if (hop.shard() >= core.workers) [[unlikely]]
+    return core.drop(m, DropReason::kNoRoute);
+  meta(m).slot = hop.value();
+  core.hand_off(m, hop.shard(), kHandoffSeal);
+}
+
+void dispatch(Core& core, rte_mbuf* m, Hop hop) {
+  if (hop.kind() == HopKind::kLocal) return punt_to_us(core, m);
+  const PktMeta& md = meta(m);
+  const std::uint8_t* p = data_of(m);
+  if (md.family == 6 && (is_link_local6(source_of(p, 6)) || is_link_local6(destination_of(p, 6)))) {
+    return core.drop(m, DropReason::kMartian);
+  }
+  switch (hop.kind()) {
+    case HopKind::kSession:
+      return to_session(core, m, hop);
+    case HopKind::kConnected:
+      return leave_lan(core, m, hop.value(), session::kNone);
+    case HopKind::kGateway:
+      if (hop.value() >= kMaxAdjacencies) break;
+      return leave_lan(core, m, core.adjacencies.at(hop.value()).port, hop.value());
+    default:
+      break;
+  }
+  core.punt_error(m, PuntReason::kNoRoute, DropReason::kNoRoute);
+}
+
+}  // namespace
+
+void enter_session(Core& core, rte_mbuf* m, std::uint32_t slot) {
+  if (slot >= core.shard.limits().sessions) [[unlikely]]
+    return core.drop(m, DropReason::kStaleHandle);
+  const session::SessionHot& hot = core.shard.hot(slot);
+  if (hot.state == session::LifeState::kFree) [[unlikely]]
+    return core.drop(m, DropReason::kStaleHandle);
+  if (hot.outer.length == 0) [[unlikely]]
+    return core.drop(m, DropReason::kNoEndpoint);
+  Packets pieces;
+  if (!ttl_left(core, m) || !fit(core, m, hot.outer.inner_mtu, pieces)) return;
+  for (rte_mbuf* piece : pieces) {
+    PktMeta& md = meta(piece);
+    std::uint8_t* p = data_of(piece);
+    decrement_ttl(p, md.family);
+    if ((hot.session_flags & session::kMssClamp) != 0) {
+      clamp_mss(p, md.family, md.l3_bytes, hot.outer.inner_mtu);
+    }
+    md.outer_ecn = traffic_class_of(p, md.family);
+    const std::uint64_t streams = hot.tx_streams;
+    const std::uint64_t flow = flow_hash(p, md.family, md.l3_bytes);
+    const auto stream = static_cast<std::uint16_t>(1 + ((flow * streams) >> 32));
+    seal_push(core, SealEntry{piece, slot, stream, session::kTunnelFlags, 0, true});
+  }
+}
+
+void route(Core& core, Packets& pkts) {
+  drop_martians(core, pkts);
+  if (pkts.count == 0) return;
+  Hop hops[kMaxBurst];
+  look_up(core, pkts, false, hops);
+  for (unsigned i = 0; i < pkts.count; ++i) dispatch(core, pkts.at[i], hops[i]);
+  pkts.count = 0;
+}
+
+void forward_inner(Core& core, Packets& pkts) {
+  unsigned kept = 0;
+  for (rte_mbuf* m : pkts) {
+    const DropReason bad = check_inner(core, m);
+    if (bad != DropReason::kNone) [[unlikely]] {
+      core.drop(m, bad);
+    } else {
+      pkts.at[kept++] = m;
+    }
+  }
+  pkts.count = kept;
+  if (kept == 0) return;
+  check_sources(core, pkts);
+  route(core, pkts);
+}
+
+void inject(Core& core, rte_mbuf* m) {
+  PktMeta& md = meta(m);
+  md.slot = session::kNone;
+  IpInfo ip;
+  if (check_ip(data_of(m), m->data_len, false, ip) != IpCheck::kOk) {
+    return core.drop(m, DropReason::kInnerHeader);
+  }
+  rte_pktmbuf_trim(m, static_cast<std::uint16_t>(m->data_len - ip.bytes));
+  md.family = ip.family;
+  md.l3_bytes = ip.bytes;
+  Packets one;
+  one.push(m);
+  route(core, one);
+}
+
+}  // namespace dataplane

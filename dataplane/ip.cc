@@ -1,0 +1,154 @@
+#include "dataplane/ip.h"
+
+#include <algorithm>
+#include <cstring>
+
+#include <nmmintrin.h>
+
+namespace dataplane {
+namespace {
+
+using session::load_be16;
+using session::store_be16;
+
+constexpr std::uint8_t kTcpSyn = 0x02;
+constexpr unsigned kTcpBytes = 20;
+
+IpCheck check_ip4(const std::uint8_t* p, std::uint32_t available, bool checksum_known, IpInfo& out) {
+  if (available < kIp4Bytes) return IpCheck::kMalformed;
+  const unsigned header = header_bytes4(p);
+  const std::uint16_t total = load_be16(p + 2);
+  if (header < kIp4Bytes || total < header || total > available) return IpCheck::kMalformed;
+  if (!checksum_known && !ipv4_checksum_ok(p, header)) return IpCheck::kChecksum;
+  out = IpInfo{4, total};
+  return IpCheck::kOk;
+}
+
+IpCheck check_ip6(const std::uint8_t* p, std::uint32_t available, IpInfo& out) {
+  if (available < kIp6Bytes) return IpCheck::kMalformed;
+  const std::uint32_t total = kIp6Bytes + load_be16(p + 4);
+  if (total > available || total > 0xffff) return IpCheck::kMalformed;
+  out = IpInfo{6, static_cast<std::uint16_t>(total)};
+  return IpCheck::kOk;
+}
+
+// Transport header of a packet that is not a later fragment, when `need` bytes of it are there.
+const std::uint8_t* transport(const std::uint8_t* p, std::uint8_t family, std::uint32_t bytes,
+                              unsigned need) {
+  const unsigned offset = family == 4 ? header_bytes4(p) : kIp6Bytes;
+  return offset + need <= bytes ? p + offset : nullptr;
+}
+
+std::uint32_t crc(std::uint64_t seed, const std::uint8_t* p, unsigned words) {
+  for (unsigned i = 0; i < words; ++i) {
+    std::uint64_t word;
+    std::memcpy(&word, p + i * 8, 8);
+    seed = _mm_crc32_u64(seed, word);
+  }
+  return static_cast<std::uint32_t>(seed);
+}
+
+// The MSS option's value inside the options of a SYN, or null.
+std::uint8_t* find_mss(std::uint8_t* tcp, unsigned header) {
+  for (unsigned at = kTcpBytes; at < header;) {
+    const std::uint8_t kind = tcp[at];
+    if (kind == 0) return nullptr;
+    if (kind == 1) {
+      ++at;
+      continue;
+    }
+    if (at + 1 >= header || tcp[at + 1] < 2 || at + tcp[at + 1] > header) return nullptr;
+    if (kind == 2 && tcp[at + 1] == 4) return tcp + at + 2;
+    at += tcp[at + 1];
+  }
+  return nullptr;
+}
+
+// Replaces the byte pair at p[offset], of which the checksum field knows the even-aligned word(s).
+void replace_mss(std::uint8_t* tcp, std::uint8_t* field, std::uint16_t value) {
+  const std::uint16_t old = load_be16(field);
+  const bool odd = ((field - tcp) & 1) != 0;  // an odd position swaps the bytes' weights
+  store_be16(field, value);
+  const auto swap = [odd](std::uint16_t v) { return odd ? __builtin_bswap16(v) : v; };
+  checksum_replace(tcp + 16, swap(old), swap(value));
+}
+
+}  // namespace
+
+IpCheck check_ip(const std::uint8_t* p, std::uint32_t available, bool checksum_known, IpInfo& out) {
+  if (available == 0) return IpCheck::kMalformed;
+  const unsigned version = p[0] >> 4;
+  if (version == 4) return check_ip4(p, available, checksum_known, out);
+  if (version == 6) return check_ip6(p, available, out);
+  return IpCheck::kMalformed;
+}
+
+bool is_martian(const std::uint8_t* a, std::uint8_t family) {
+  if (family == 4) return a[0] == 0 || a[0] == 127 || a[0] >= 224;
+  if (a[0] == 0xff) return true;
+  std::uint64_t high;
+  std::uint64_t low;
+  std::memcpy(&high, a, 8);
+  std::memcpy(&low, a + 8, 8);
+  low = __builtin_bswap64(low);
+  return high == 0 && low <= 1;  // :: and ::1
+}
+
+void decrement_ttl(std::uint8_t* p, std::uint8_t family) {
+  if (family == 6) {
+    --p[7];
+    return;
+  }
+  const std::uint16_t before = load_be16(p + 8);
+  --p[8];
+  checksum_replace(p + 10, before, load_be16(p + 8));
+}
+
+bool decapsulate_ecn(std::uint8_t* p, std::uint8_t family, std::uint8_t outer_class) {
+  constexpr std::uint8_t kEct1 = 1;
+  constexpr std::uint8_t kEct0 = 2;
+  constexpr std::uint8_t kCe = 3;
+  const std::uint8_t outer = outer_class & 3;
+  const std::uint8_t inner = traffic_class_of(p, family) & 3;
+  if (inner == 0) return outer != kCe;
+  std::uint8_t joined = inner;
+  if (outer == kCe) joined = kCe;
+  if (outer == kEct1 && inner == kEct0) joined = kEct1;
+  if (joined == inner) return true;
+  if (family == 6) {
+    p[1] = static_cast<std::uint8_t>((p[1] & 0xcf) | (joined << 4));
+    return true;
+  }
+  const std::uint16_t before = load_be16(p);
+  p[1] = static_cast<std::uint8_t>((p[1] & 0xfc) | joined);
+  checksum_replace(p + 10, before, load_be16(p));
+  return true;
+}
+
+void clamp_mss(std::uint8_t* p, std::uint8_t family, std::uint32_t bytes, std::uint16_t mtu) {
+  const std::uint8_t protocol = p[family == 4 ? 9 : 6];
+  if (protocol != kProtoTcp || (family == 4 && (load_be16(p + 6) & 0x1fff) != 0)) return;
+  const std::uint8_t* found = transport(p, family, bytes, kTcpBytes);
+  if (found == nullptr || (found[13] & kTcpSyn) == 0) return;
+  std::uint8_t* tcp = p + (found - p);
+  const unsigned header = (tcp[12] >> 4) * 4U;
+  if (header < kTcpBytes || tcp + header > p + bytes) return;
+  std::uint8_t* mss = find_mss(tcp, header);
+  const unsigned overhead = (family == 4 ? kIp4Bytes : kIp6Bytes) + kTcpBytes;
+  if (mss == nullptr || mtu <= overhead) return;
+  const auto largest = static_cast<std::uint16_t>(mtu - overhead);
+  if (load_be16(mss) > largest) replace_mss(tcp, mss, largest);
+}
+
+std::uint32_t flow_hash(const std::uint8_t* p, std::uint8_t family, std::uint32_t bytes) {
+  const std::uint8_t protocol = p[family == 4 ? 9 : 6];
+  const bool has_ports = protocol == kProtoTcp || protocol == kProtoUdp;
+  std::uint32_t ports = 0;
+  if (has_ports && !(family == 4 && is_fragment4(p))) {
+    if (const std::uint8_t* l4 = transport(p, family, bytes, 4)) std::memcpy(&ports, l4, 4);
+  }
+  const std::uint64_t seed = (std::uint64_t{protocol} << 32) | ports;
+  return family == 4 ? crc(_mm_crc32_u64(0, seed), p + 12, 1) : crc(_mm_crc32_u64(0, seed), p + 8, 4);
+}
+
+}  // namespace dataplane

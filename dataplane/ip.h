@@ -1,0 +1,80 @@
+// IP headers in place: checks, TTL, ECN and MSS as a tunnel endpoint and router must treat them.
+//
+// Pure functions on the bytes of one packet; `p` points to a header that check_ip accepted.
+#pragma once
+
+#include <cstdint>
+
+#include "dataplane/checksum.h"
+#include "session/wire.h"
+
+namespace dataplane {
+
+inline constexpr unsigned kIp4Bytes = 20;
+inline constexpr unsigned kIp6Bytes = 40;
+inline constexpr unsigned kUdpBytes = 8;
+inline constexpr std::uint8_t kProtoIcmp = 1;
+inline constexpr std::uint8_t kProtoTcp = 6;
+inline constexpr std::uint8_t kProtoUdp = 17;
+inline constexpr std::uint8_t kProtoFragment6 = 44;
+inline constexpr std::uint8_t kProtoIcmp6 = 58;
+
+enum class IpCheck : std::uint8_t { kOk, kMalformed, kChecksum };
+
+// What is in front of `p`: family and length of the whole IP packet (padding behind it not counted).
+struct IpInfo {
+  std::uint8_t family;
+  std::uint16_t bytes;
+};
+
+// Checks version, header length, length fields against `available` bytes and the IPv4 header checksum unless
+// the device already did.
+IpCheck check_ip(const std::uint8_t* p, std::uint32_t available, bool checksum_known, IpInfo& out);
+
+inline unsigned header_bytes4(const std::uint8_t* p) {
+  return (p[0] & 0x0fU) * 4;
+}
+inline bool is_fragment4(const std::uint8_t* p) {
+  return (session::load_be16(p + 6) & 0x3fff) != 0;  // more fragments, or an offset
+}
+inline bool dont_fragment4(const std::uint8_t* p) {
+  return (p[6] & 0x40) != 0;
+}
+
+// Where the addresses of a header start.
+inline const std::uint8_t* source_of(const std::uint8_t* p, std::uint8_t family) {
+  return p + (family == 4 ? 12 : 8);
+}
+inline const std::uint8_t* destination_of(const std::uint8_t* p, std::uint8_t family) {
+  return p + (family == 4 ? 16 : 24);
+}
+
+// Multicast, broadcast, loopback, unspecified and (IPv4) reserved addresses, which a router never forwards
+// (RFC 1812 5.3.7, RFC 4291 2.5). Link-local IPv6 is asked for apart: it may be meant for us.
+bool is_martian(const std::uint8_t* address, std::uint8_t family);
+inline bool is_link_local6(const std::uint8_t* address) {
+  return address[0] == 0xfe && (address[1] & 0xc0) == 0x80;
+}
+
+inline std::uint8_t ttl_of(const std::uint8_t* p, std::uint8_t family) {
+  return p[family == 4 ? 8 : 7];
+}
+// One hop less; the IPv4 checksum follows.
+void decrement_ttl(std::uint8_t* p, std::uint8_t family);
+
+// DSCP and ECN as one byte.
+inline std::uint8_t traffic_class_of(const std::uint8_t* p, std::uint8_t family) {
+  return family == 4 ? p[1] : static_cast<std::uint8_t>((p[0] << 4) | (p[1] >> 4));
+}
+// RFC 6040 4.2: joins the outer ECN field into the inner header. False: the packet must be dropped (CE on a
+// packet that is not ECN capable).
+bool decapsulate_ecn(std::uint8_t* p, std::uint8_t family, std::uint8_t outer_class);
+
+// Lowers the MSS option of a TCP SYN so that its segments fit into IP packets of `mtu` bytes. Anything else
+// is left alone.
+void clamp_mss(std::uint8_t* p, std::uint8_t family, std::uint32_t bytes, std::uint16_t mtu);
+
+// Same value for all packets of a flow: addresses, protocol and ports; fragments without the ports.
+std::uint32_t flow_hash(const std::uint8_t* p, std::uint8_t family, std::uint32_t bytes);
+
+}  // namespace dataplane

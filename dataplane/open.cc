@@ -1,0 +1,201 @@
+#include "dataplane/open.h"
+
+#include <cstring>
+
+#include "dataplane/seal.h"
+
+namespace dataplane {
+namespace {
+
+using session::DropReason;
+using session::EpochBranch;
+
+// One packet between choosing its key and acting on it.
+struct OpenEntry {
+  rte_mbuf* m;
+  std::uint32_t slot;
+  session::RxFields fields;
+  EpochBranch branch;
+};
+
+struct OpenBatch {
+  crypto::AeadJob jobs[kMaxBurst];
+  OpenEntry entries[kMaxBurst];
+  unsigned count = 0;
+};
+
+void look_up(const Core& core, Packets& pkts, std::uint32_t* slots) {
+  const std::uint8_t* ids[kMaxBurst];
+  for (unsigned i = 0; i < pkts.count; ++i) ids[i] = data_of(pkts.at[i]) + session::kOffSessionId;
+  core.shard.find_batch(ids, pkts.count, slots);
+}
+
+// Ahead of what the worker has keys for: control looks at it and gives it back.
+void punt_ahead(Core& core, rte_mbuf* m, std::uint32_t slot, const session::SessionHot& hot) {
+  PktMeta& md = meta(m);
+  md.slot = slot;
+  md.generation = hot.generation;
+  core.punt(m, PuntReason::kEpochAhead);
+}
+
+void prepare(Core& core, rte_mbuf* m, std::uint32_t slot, OpenBatch& batch) {
+  if (slot == session::kNone) [[unlikely]]
+    return core.drop(m, DropReason::kUnknownSession);
+  std::uint8_t* p = data_of(m);
+  session::SessionHot& hot = core.shard.hot(slot);
+  const session::RxFields fields = session::load_fields(p);
+  const session::RxPick pick = core.shard.pick_key(hot, fields, core.now_ms);
+  if (pick.drop != DropReason::kNone) [[unlikely]]
+    return core.drop(m, pick.drop);
+  if (pick.branch == EpochBranch::kAhead) [[unlikely]]
+    return punt_ahead(core, m, slot, hot);
+  const std::uint32_t payload = session::load_be32(p + session::kHeaderBytes);
+  if (payload < session::kTagBytes) [[unlikely]] {
+    ++hot.rx_auth_failed;
+    return core.drop(m, DropReason::kAuth);
+  }
+  crypto::AeadJob& job = batch.jobs[batch.count];
+  job.key = core.shard.key(pick.key);
+  job.aad = p;
+  job.text = p + session::kPayloadOffset;
+  job.text_bytes = payload - static_cast<std::uint32_t>(session::kTagBytes);
+  job.aad_bytes = session::kHeaderBytes;
+  job.suite = hot.suite;
+  session::build_nonce(job.nonce.data(), pick.nonce_prefix.data(), fields.epoch, fields.stream,
+                       fields.sequence, fields.path);
+  batch.entries[batch.count++] = OpenEntry{m, slot, fields, pick.branch};
+}
+
+// The packet's acknowledgement (protocol.md 1.4 rule 2): its sequence, on its stream, mirroring its path.
+void acknowledge(Core& core, const OpenEntry& entry) {
+  if (entry.fields.stream >= session::kTxStreams) return;
+  rte_mbuf* m = core.originate();
+  if (m == nullptr) return;
+  std::uint8_t* p = reinterpret_cast<std::uint8_t*>(rte_pktmbuf_append(m, 4));
+  session::store_be32(p, entry.fields.sequence);
+  meta(m).outer_ecn = 0;
+  seal_push(core, SealEntry{m, entry.slot, entry.fields.stream, session::kFlagEncrypted | session::kFlagAck,
+                            entry.fields.path, false});
+}
+
+void report_path_validation(Core& core, const OpenEntry& entry, const std::uint8_t* text) {
+  Message message;
+  message.kind = MessageKind::kPathValidation;
+  message.a = entry.fields.path;
+  message.slot = entry.slot;
+  message.generation = core.shard.hot(entry.slot).generation;
+  std::memcpy(message.bytes.data(), text, message.bytes.size());
+  core.hint(message);
+}
+
+bool deliver(Core& core, const OpenEntry& entry, std::uint32_t text_bytes, Packets& inner) {
+  rte_mbuf* m = entry.m;
+  if ((entry.fields.flags & session::kFlagReliable) != 0) acknowledge(core, entry);
+  if (text_bytes == 0) {
+    core.consume(m, session::ConsumedKind::kConsumedEmpty);
+    return false;
+  }
+  PktMeta& md = meta(m);
+  md.slot = entry.slot;
+  md.flags = entry.fields.flags;
+  md.stream = entry.fields.stream;
+  md.path = entry.fields.path;
+  m->data_off = static_cast<std::uint16_t>(m->data_off + session::kPayloadOffset);
+  m->data_len = static_cast<std::uint16_t>(text_bytes);
+  m->pkt_len = text_bytes;
+  inner.push(m);
+  return (entry.fields.flags & session::kFlagCoalesced) != 0;
+}
+
+// After the tag verified. True when a bundle was delivered.
+bool act(Core& core, const OpenEntry& entry, const crypto::AeadJob& job, Packets& inner) {
+  ++core.stats.opened_pkts;
+  const session::RxOutcome outcome =
+      core.shard.accept(entry.slot, entry.fields, entry.branch, job.text_bytes, core.now_tsc);
+  switch (outcome.action) {
+    case session::RxAction::kDeliver:
+    case session::RxAction::kDeliverBundle:
+      return deliver(core, entry, job.text_bytes, inner);
+    case session::RxAction::kAck:
+      core.consume(entry.m, session::ConsumedKind::kConsumedAck);
+      return false;
+    case session::RxAction::kWindowUpdate:
+      core.consume(entry.m, session::ConsumedKind::kConsumedWindowUpdate);
+      return false;
+    case session::RxAction::kPathValidation:
+      report_path_validation(core, entry, job.text);
+      core.consume(entry.m, session::ConsumedKind::kConsumedPathValidation);
+      return false;
+    case session::RxAction::kDrop:
+      break;
+  }
+  if (outcome.duplicate_reliable) acknowledge(core, entry);
+  core.drop(entry.m, outcome.drop);
+  return false;
+}
+
+}  // namespace
+
+bool open_burst(Core& core, Packets& pkts, Packets& inner) {
+  if (pkts.count == 0) return false;
+  std::uint32_t slots[kMaxBurst];
+  OpenBatch batch;
+  look_up(core, pkts, slots);
+  for (unsigned i = 0; i < pkts.count; ++i) prepare(core, pkts.at[i], slots[i], batch);
+  pkts.count = 0;
+  const std::uint64_t opened = core.aead.open_batch(batch.jobs, batch.count);
+  bool bundles = false;
+  for (unsigned i = 0; i < batch.count; ++i) {
+    if ((opened >> i & 1) != 0) [[likely]] {
+      bundles |= act(core, batch.entries[i], batch.jobs[i], inner);
+    } else {
+      ++core.shard.hot(batch.entries[i].slot).rx_auth_failed;
+      core.drop(batch.entries[i].m, DropReason::kAuth);
+    }
+  }
+  return bundles;
+}
+
+bool check_bundle(Core& core, rte_mbuf* bundle, unsigned& left) {
+  const std::uint8_t* p = data_of(bundle);
+  const std::uint32_t bytes = bundle->data_len;
+  if (bytes < 2) {
+    core.drop(bundle, DropReason::kCoalescedHeader);
+    return false;
+  }
+  left = session::load_be16(p);
+  std::uint32_t at = 2;
+  for (unsigned i = 0; i < left; ++i) {
+    const std::uint32_t part = at + 2 <= bytes ? session::load_be16(p + at) : 0;
+    if (at + 2 + part > bytes) {
+      core.drop(bundle, DropReason::kCoalescedPart);
+      return false;
+    }
+    at += 2 + part;
+  }
+  return true;
+}
+
+bool next_parts(Core& core, rte_mbuf* bundle, std::uint32_t& at, unsigned& left, Packets& parts) {
+  while (left > 0 && !parts.full()) {
+    const std::uint8_t* p = data_of(bundle) + at;
+    const std::uint16_t bytes = session::load_be16(p);
+    at += 2U + bytes;
+    --left;
+    if (bytes == 0) continue;
+    rte_mbuf* m = core.originate();
+    char* to = m == nullptr ? nullptr : rte_pktmbuf_append(m, bytes);
+    if (to == nullptr) {
+      if (m != nullptr) core.drop(m, DropReason::kNoBuffer);
+      continue;
+    }
+    std::memcpy(to, p + 2, bytes);
+    meta(m) = meta(bundle);
+    parts.push(m);
+  }
+  if (left > 0) return true;
+  core.consume(bundle, session::ConsumedKind::kConsumedTransformed);
+  return false;
+}
+
+}  // namespace dataplane

@@ -1,0 +1,163 @@
+#include "dataplane/tx.h"
+
+#include <algorithm>
+#include <cstring>
+
+#include <rte_ethdev.h>
+
+namespace dataplane {
+namespace {
+
+using session::DropReason;
+
+// Buffered packets that are worth a call of the device before the loop ends.
+constexpr unsigned kTxBurst = kMaxBurst;
+
+void tx_port(Core& core, CorePort& port) {
+  if (port.tx_count == 0) return;
+  const std::uint16_t sent =
+      rte_eth_tx_burst(port.ethdev, port.queue, port.tx.data(), static_cast<std::uint16_t>(port.tx_count));
+  port.tx_count -= sent;
+  std::uint64_t left_bytes = 0;
+  for (unsigned i = 0; i < port.tx_count; ++i) {
+    port.tx[i] = port.tx[i + sent];
+    left_bytes += port.tx[i]->pkt_len;
+  }
+  PortStats& stats = core.stats.port[port.index];
+  stats.tx_pkts += sent;
+  stats.tx_bytes += port.tx_bytes - left_bytes;
+  port.tx_bytes = left_bytes;
+}
+
+void ask(Core& core, Hold& hold) {
+  Message message;
+  message.kind = MessageKind::kNeighbourMiss;
+  message.neighbour = NeighbourUpdate{};
+  message.neighbour.address = hold.address;
+  message.neighbour.port = hold.port;
+  message.neighbour.state = NeighbourState::kPending;
+  core.hint(message);
+  hold.asked_ms = core.now_ms;
+}
+
+void wait_for(Core& core, rte_mbuf* m, std::uint8_t port, const IpAddress& address) {
+  Hold* hold = core.adjacencies.hold_for(port, address, core.now_ms);
+  if (hold == nullptr || hold->count == core.adjacencies.hold_limit()) {
+    core.drop(m, DropReason::kNeighbourQueue);
+    return;
+  }
+  hold->packets[hold->count++] = m;
+  ++core.waiting;
+  if (core.now_ms - hold->asked_ms >= kHoldRetryMs) ask(core, *hold);
+}
+
+void send_reachable(Core& core, rte_mbuf* m, const Adjacency& to) {
+  const bool six = (data_of(m)[0] >> 4) == 6;
+  std::uint8_t* eth = reinterpret_cast<std::uint8_t*>(rte_pktmbuf_prepend(m, kEtherBytes));
+  if (eth == nullptr) [[unlikely]] {
+    core.drop(m, DropReason::kNoBuffer);
+    return;
+  }
+  std::memcpy(eth, to.ether.data(), 12);
+  session::store_be16(eth + 12, six ? 0x86dd : 0x0800);
+  send_frame(core, m, to.port);
+}
+
+void empty_hold(Core& core, Hold& hold, const Adjacency* to, DropReason reason) {
+  for (unsigned i = 0; i < hold.count; ++i) {
+    if (to != nullptr) {
+      send_reachable(core, hold.packets[i], *to);
+    } else {
+      core.drop(hold.packets[i], reason);
+    }
+  }
+  core.waiting -= hold.count;
+  core.adjacencies.release(hold);
+}
+
+}  // namespace
+
+void send_frame(Core& core, rte_mbuf* m, unsigned port_index) {
+  if (port_index >= core.port_count) [[unlikely]]
+    return core.drop(m, DropReason::kTxRing);
+  CorePort& port = core.ports[port_index];
+  if (port.tx_count == kTxBuffer) [[unlikely]] {
+    tx_port(core, port);
+    if (port.tx_count == kTxBuffer) return core.drop(m, DropReason::kTxRing);
+  }
+  port.tx_bytes += m->pkt_len;
+  port.tx[port.tx_count++] = m;
+  if (port.tx_count == kTxBurst) tx_port(core, port);
+}
+
+void send_to(Core& core, rte_mbuf* m, std::uint32_t index) {
+  if (index >= kMaxAdjacencies) [[unlikely]]
+    return core.drop(m, DropReason::kNoEndpoint);
+  const Adjacency& to = core.adjacencies.at(index);
+  if (to.state == NeighbourState::kReachable) [[likely]]
+    return send_reachable(core, m, to);
+  if (to.state == NeighbourState::kFree) return core.drop(m, DropReason::kNoEndpoint);
+  wait_for(core, m, to.port, to.address);
+}
+
+void send_to_address(Core& core, rte_mbuf* m, std::uint8_t port, std::uint8_t family,
+                     const std::uint8_t* address) {
+  const std::uint32_t index = core.adjacencies.find(port, family, address);
+  if (index != session::kNone && core.adjacencies.at(index).state == NeighbourState::kReachable) [[likely]] {
+    return send_reachable(core, m, core.adjacencies.at(index));
+  }
+  IpAddress to;
+  to.family = family;
+  std::memcpy(to.bytes.data(), address, family == 4 ? 4 : 16);
+  wait_for(core, m, port, to);
+}
+
+void tx_flush(Core& core) {
+  for (unsigned i = 0; i < core.port_count; ++i) tx_port(core, core.ports[i]);
+}
+
+void on_neighbour(Core& core, const NeighbourUpdate& update) {
+  if (update.port >= core.port_count) return;
+  if (!core.adjacencies.update(update, core.ports[update.port].mac)) return;
+  Hold* hold = core.adjacencies.find_hold(update.port, update.address);
+  if (hold == nullptr) return;
+  if (update.state == NeighbourState::kReachable) {
+    empty_hold(core, *hold, &core.adjacencies.at(update.adjacency), DropReason::kNone);
+  } else if (update.state != NeighbourState::kPending) {
+    empty_hold(core, *hold, nullptr, DropReason::kNeighbourTimeout);
+  }
+}
+
+void age_holds(Core& core) {
+  if (core.adjacencies.holds_used() == 0) return;
+  for (unsigned i = 0; i < kHolds; ++i) {
+    Hold& hold = core.adjacencies.hold(i);
+    if (!hold.used) continue;
+    if (core.now_ms - hold.since_ms >= kHoldTimeoutMs) {
+      empty_hold(core, hold, nullptr, DropReason::kNeighbourTimeout);
+    } else if (core.now_ms - hold.asked_ms >= kHoldRetryMs) {
+      ask(core, hold);
+    }
+  }
+}
+
+std::uint64_t held(const Core& core) {
+  std::uint64_t packets = core.waiting;
+  for (unsigned i = 0; i < core.port_count; ++i) packets += core.ports[i].tx_count;
+  return packets;
+}
+
+void discard_held(Core& core) {
+  for (unsigned i = 0; i < core.port_count; ++i) {
+    CorePort& port = core.ports[i];
+    for (unsigned k = 0; k < port.tx_count; ++k) core.drop(port.tx[k], DropReason::kDraining);
+    port.tx_count = 0;
+    port.tx_bytes = 0;
+  }
+  for (unsigned i = 0; i < kHolds; ++i) {
+    Hold& hold = core.adjacencies.hold(i);
+    if (hold.used) empty_hold(core, hold, nullptr, DropReason::kDraining);
+  }
+}
+
+}  // namespace dataplane

@@ -1,0 +1,189 @@
+#include "dataplane/worker_messages.h"
+
+#include <algorithm>
+#include <cstring>
+
+#include <rte_ring.h>
+
+#include "dataplane/forward.h"
+#include "dataplane/seal.h"
+#include "dataplane/tx.h"
+#include "session/shard_commands.h"
+
+namespace dataplane {
+namespace {
+
+using session::DropReason;
+
+void answer(Core& core, const Message& command, MessageKind kind) {
+  Message reply = command;
+  reply.kind = kind;
+  push(core.to_control, reply);  // there is room: kAnswerRoom
+}
+
+// 32 bytes on stream 0 towards the session's endpoint (protocol.md 3.7).
+void send_path_validation(Core& core, const Message& message) {
+  if (message.slot >= core.shard.limits().sessions) return;
+  if (core.shard.hot(message.slot).generation != message.generation) return;
+  rte_mbuf* m = core.originate();
+  if (m == nullptr) return;
+  std::memcpy(rte_pktmbuf_append(m, session::kPathChallengeBytes), message.bytes.data(),
+              message.bytes.size());
+  meta(m).outer_ecn = 0;
+  seal_push(core, SealEntry{m, message.slot, 0, session::kFlagEncrypted | session::kFlagPathValidation,
+                            message.a, false});
+}
+
+// Commands about keys, numbers and states. A stale handle changes nothing and needs no answer.
+void session_command(Core& core, const Message& m) {
+  session::ShardCommands commands(core.shard);
+  switch (m.kind) {
+    case MessageKind::kInstallNext:
+      commands.install_next(m.slot, m.generation, m.key);
+      break;
+    case MessageKind::kRetirePrevious:
+      commands.retire_previous(m.slot, m.generation, m.a);
+      break;
+    case MessageKind::kGrantSequences:
+      commands.grant_sequences(m.slot, m.generation, m.b, m.c);
+      break;
+    case MessageKind::kRekey:
+      commands.rekey(m.slot, m.generation);
+      break;
+    case MessageKind::kPathValidated:
+      commands.set_path_validated(m.slot, m.generation, m.a, m.b != 0);
+      break;
+    case MessageKind::kSetState:
+      commands.set_state(m.slot, m.generation, static_cast<session::LifeState>(m.a));
+      break;
+    default:
+      break;
+  }
+}
+
+// Commands whose memory or handle control gets back.
+void answered_command(Core& core, const Message& m) {
+  session::ShardCommands commands(core.shard);
+  switch (m.kind) {
+    case MessageKind::kAddSession:
+      commands.add(*m.init);
+      return answer(core, m, MessageKind::kInitDone);
+    case MessageKind::kRemoveSession:
+      commands.remove(m.slot, m.generation);
+      return answer(core, m, MessageKind::kSessionRemoved);
+    case MessageKind::kJump:
+      commands.install_jump(*m.jump);
+      return answer(core, m, MessageKind::kJumpDone);
+    case MessageKind::kSetOuter:
+      commands.set_outer(m.slot, m.generation, *m.outer);
+      return answer(core, m, MessageKind::kOuterDone);
+    default:
+      break;
+  }
+}
+
+void carry_out(Core& core, const Message& m, Packets& returned) {
+  switch (m.kind) {
+    case MessageKind::kAddSession:
+    case MessageKind::kRemoveSession:
+    case MessageKind::kJump:
+    case MessageKind::kSetOuter:
+      return answered_command(core, m);
+    case MessageKind::kSendPathValidation:
+      return send_path_validation(core, m);
+    case MessageKind::kNeighbour:
+      return on_neighbour(core, m.neighbour);
+    case MessageKind::kTransmit:
+      return send_frame(core, m.mbuf, m.b);
+    case MessageKind::kInject:
+      return inject(core, m.mbuf);
+    case MessageKind::kReturnPacket:
+      return returned.push(m.mbuf);
+    default:
+      return session_command(core, m);
+  }
+}
+
+Message about(const session::SessionHot& hot, std::uint32_t slot, MessageKind kind) {
+  Message message;
+  message.kind = kind;
+  message.slot = slot;
+  message.generation = hot.generation;
+  return message;
+}
+
+// One message a sending stream whose reservation runs low. True when all of them fitted.
+bool report_sequences(Core& core, std::uint32_t slot, session::SessionHot& hot) {
+  while (hot.seq_low_streams != 0) {
+    const auto stream = static_cast<unsigned>(__builtin_ctz(hot.seq_low_streams));
+    Message message = about(hot, slot, MessageKind::kSequenceLow);
+    message.b = static_cast<std::uint16_t>(stream);
+    message.c = hot.tx[stream].next;
+    if (!push(core.to_control, message)) return false;
+    hot.seq_low_streams &= hot.seq_low_streams - 1;
+  }
+  return true;
+}
+
+bool report(Core& core, std::uint32_t slot, const session::SessionHot& hot, MessageKind kind,
+            std::uint8_t a) {
+  Message message = about(hot, slot, kind);
+  message.a = a;
+  return push(core.to_control, message);
+}
+
+// Reports what it can of one slot and settles exactly that; the rest stays on the shard's list.
+void pay_slot(Core& core, std::uint32_t slot) {
+  session::SessionHot& hot = core.shard.hot(slot);
+  const std::uint8_t owed = hot.pending;
+  std::uint8_t paid = owed & session::kPendingPrevious;  // its keys are on the retired list
+  const auto pay = [&](std::uint8_t bit, bool done) {
+    if (done) paid |= bit;
+  };
+  if (owed & session::kPendingAdvanced) {
+    pay(session::kPendingAdvanced, report(core, slot, hot, MessageKind::kAdvanced, hot.current.epoch));
+  }
+  if (owed & session::kPendingHeard) {
+    pay(session::kPendingHeard, report(core, slot, hot, MessageKind::kHeard, hot.peer_epoch));
+  }
+  if (owed & session::kPendingSeqLow) pay(session::kPendingSeqLow, report_sequences(core, slot, hot));
+  if (owed & session::kPendingDead) {
+    pay(session::kPendingDead, report(core, slot, hot, MessageKind::kDead, 0));
+  }
+  core.shard.settle(slot, paid);
+}
+
+void return_keys(Core& core) {
+  std::uint32_t key = session::kNone;
+  for (unsigned i = 0; i < kOwedPerLoop && core.shard.retired_front(key); ++i) {
+    Message message;
+    message.kind = MessageKind::kKeyRetired;
+    message.c = key;
+    if (!push(core.to_control, message)) return;
+    core.shard.retired_pop();
+  }
+}
+
+}  // namespace
+
+unsigned take_messages(Core& core, Packets& returned) {
+  if (rte_ring_empty(core.to_worker) != 0) [[likely]]
+    return 0;
+  Message messages[kMessagesPerLoop];
+  // Hints leave kAnswerRoom free, so what fits now still fits when its command was carried out.
+  const unsigned room = std::min(kMessagesPerLoop, rte_ring_free_count(core.to_control));
+  const unsigned n = pop(core.to_worker, messages, room);
+  for (unsigned i = 0; i < n; ++i) carry_out(core, messages[i], returned);
+  return n;
+}
+
+void pay_owed(Core& core) {
+  for (unsigned i = 0; i < kOwedPerLoop && rte_ring_free_count(core.to_control) > kAnswerRoom; ++i) {
+    const std::uint32_t slot = core.shard.take_dirty();
+    if (slot == session::kNone) break;
+    pay_slot(core, slot);
+  }
+  return_keys(core);
+}
+
+}  // namespace dataplane
