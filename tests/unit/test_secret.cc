@@ -19,6 +19,13 @@ namespace {
 
 using Secret = crypto::SecretBytes<32>;
 
+// Address and thread sanitizers turn mlock into nothing and report success.
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+constexpr bool kLocksAreReal = false;
+#else
+constexpr bool kLocksAreReal = true;
+#endif
+
 std::array<std::uint8_t, 32> ramp() {
   std::array<std::uint8_t, 32> out{};
   for (std::size_t i = 0; i < out.size(); ++i) out[i] = static_cast<std::uint8_t>(i + 1);
@@ -69,11 +76,13 @@ TEST(Secret, WipeOverwrites) {
 }
 
 TEST(Secret, DestructionWipes) {
-  alignas(Secret) static std::array<std::byte, sizeof(Secret)> storage;  // static: outlives the object in it
-  auto* secret = new (storage.data()) Secret(Secret::from(ramp()));
-  ASSERT_FALSE(all_zero(storage.data(), storage.size()));
+  alignas(Secret) static std::array<std::byte, sizeof(Secret)> storage;
+  std::byte* volatile hidden =
+      storage.data();  // or the compiler may take the bytes of a dead object for unset
+  auto* secret = new (hidden) Secret(Secret::from(ramp()));
+  ASSERT_FALSE(all_zero(hidden, storage.size()));
   secret->~Secret();
-  EXPECT_TRUE(all_zero(storage.data(), storage.size()));
+  EXPECT_TRUE(all_zero(hidden, storage.size()));
 }
 
 TEST(Secret, MoveWipesTheSourceAndCloneDoesNot) {
@@ -119,7 +128,9 @@ TEST(SecureBlock, IsZeroedAlignedAndProtected) {
   const std::string flags = vm_flags(block.data());
   EXPECT_NE(flags.find(" dd "), std::string::npos) << "not excluded from dumps:" << flags;
   EXPECT_NE(flags.find(" wf "), std::string::npos) << "not wiped on fork:" << flags;
-  EXPECT_EQ(flags.find(" lo ") != std::string::npos, block.locked()) << flags;
+  if (kLocksAreReal) {
+    EXPECT_EQ(flags.find(" lo ") != std::string::npos, block.locked()) << flags;
+  }
 }
 
 TEST(SecureBlock, AChildReadsZeros) {
@@ -135,7 +146,7 @@ TEST(ProtectPages, ReportsARefusedLockAndStillExcludesFromDumps) {
     setrlimit(RLIMIT_MEMLOCK, &none);
     if (setgid(65534) != 0 || setuid(65534) != 0) return geteuid() != 0;  // root may lock without limit
     const crypto::SecureBlock block(4096);
-    return !block.locked() && vm_flags(block.data()).find(" dd ") != std::string::npos;
+    return block.locked() != kLocksAreReal && vm_flags(block.data()).find(" dd ") != std::string::npos;
   }));
 }
 
