@@ -250,14 +250,15 @@ void SessionControl::request_rekey(unsigned steps, std::uint64_t now_ns) {
   (void)s.jump_to(target, false, now_ns);
 }
 
-bool SessionControl::begin_path_validation(std::uint8_t path, const PathChallenge& fresh,
-                                           std::uint64_t now_ns) {
+std::optional<PathChallenge> SessionControl::begin_path_validation(std::uint8_t path,
+                                                                   const PathChallenge& fresh,
+                                                                   std::uint64_t now_ns) {
   Impl& s = *impl_;
   const auto value = s.paths.challenge(path, fresh, now_ns);
-  if (!value) return false;
+  if (!value) return std::nullopt;
   s.path_expiry_ns = std::min(s.path_expiry_ns, now_ns + kPathTimeoutNs);
   s.push(CmdSendPathValidation{path, *value});
-  return true;
+  return value;
 }
 
 void SessionControl::note_validated_peer(const Endpoint& peer) {

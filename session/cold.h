@@ -165,9 +165,10 @@ class SessionControl {
 
   // ---- what an operator or the configuration asks
   void request_rekey(unsigned steps, std::uint64_t now_ns);  // 1: swap to next; 2..16: a local jump
-  // Challenges a path with `fresh` random bytes, or repeats the outstanding challenge. False: validated
-  // already, or no room.
-  bool begin_path_validation(std::uint8_t path, const PathChallenge& fresh, std::uint64_t now_ns);
+  // Challenges a path with `fresh` random bytes, or repeats the outstanding challenge; returns what was sent.
+  // Nothing: validated already, or no room.
+  std::optional<PathChallenge> begin_path_validation(std::uint8_t path, const PathChallenge& fresh,
+                                                     std::uint64_t now_ns);
   void note_validated_peer(const Endpoint& peer);  // kept in the record
 
   // ---- time

@@ -662,14 +662,14 @@ TEST_F(Cold, ValidatedPathIsToldToTheOwner) {
   drain();
   session::PathChallenge value;
   value.fill(5);
-  ASSERT_TRUE(control_->begin_path_validation(4, value, kSecond));
+  ASSERT_EQ(control_->begin_path_validation(4, value, kSecond), value);
   EXPECT_EQ(only<session::CmdSendPathValidation>(drain()).at(0).value, value);
   EXPECT_EQ(control_->on_path_validation(4, value, kSecond), session::PathVerdict::kValidated);
   const auto told = only<session::CmdPathValidated>(drain());
   ASSERT_EQ(told.size(), 1U);
   EXPECT_TRUE(told[0].validated);
-  EXPECT_FALSE(control_->begin_path_validation(4, value, kSecond));
-  ASSERT_TRUE(control_->begin_path_validation(5, value, kSecond));
+  EXPECT_FALSE(control_->begin_path_validation(4, value, kSecond).has_value());
+  ASSERT_TRUE(control_->begin_path_validation(5, value, kSecond).has_value());
   control_->on_timer(4 * kSecond);
   EXPECT_EQ(control_->paths().state(5), session::PathState::kFailed);
 }
