@@ -56,7 +56,7 @@ struct TxStream {
   std::uint8_t epoch_tag = 0;
   bool used_in_epoch = false;  // epoch_first is meaningful
   bool low_reported = false;   // half of the reservation gone, control was told
-  std::uint8_t reserved = 0;
+  std::uint8_t low_shift = 0;  // log2 of what is left of the reservation when control is to be told
 };
 static_assert(sizeof(TxStream) == 16);
 
@@ -114,7 +114,9 @@ struct alignas(64) SessionHot {
   std::array<std::uint32_t, kDirectRxStreams> window{};  // pool index or kNone, by stream id
   std::uint32_t extra_windows = kNone;                   // first window of other streams (chain in the pool)
   std::uint32_t window_count = 0;
-  std::array<std::uint32_t, 10> window_reserved{};
+  std::uint32_t tombstones = kNone;  // streams whose window was given up (chain in the pool)
+  std::uint32_t tombstone_count = 0;
+  std::array<std::uint32_t, 8> window_reserved{};
 
   // Line 5, transmit: written for every packet.
   std::uint64_t tx_pkts = 0;

@@ -17,7 +17,7 @@
 #include "crypto/aead.h"
 #include "session/drop_reason.h"
 #include "session/hot.h"
-#include "session/replay.h"
+#include "session/stream_windows.h"
 #include "session/table.h"
 
 namespace session {
@@ -28,6 +28,8 @@ struct ShardLimits {
   std::uint32_t windows = 4096;            // receive windows, all streams of all sessions
   std::uint32_t window_bits = 8192;        // power of two, 1,024..65,536 (design: default 8,192)
   std::uint32_t streams_per_session = 32;  // windows a session may hold
+  std::uint32_t tombstones = 16384;        // streams remembered by their highest sequence alone, and
+  std::uint32_t tombstones_per_session = 256;
   std::uint32_t older_blocks = 64;         // sessions that may keep epochs older than previous at one time
   std::uint32_t previous_pkts = 1U << 20;  // packet budget of one grace period
   std::uint32_t ahead_tokens = 64;         // catch-up budget of a session: burst ...
@@ -141,17 +143,25 @@ class Shard {
 
  private:
   friend class ShardCommands;
-  // Implementation state: see shard.cc. Helper members may be added freely.
+  // Swaps to `next`; both the own decision to rekey and an authentic packet of next lead here.
   void advance_to_next(std::uint32_t slot, bool own_decision);
-  void push_previous(std::uint32_t slot);
+  void enter_epoch(SessionHot& hot, const KeyRef& entered);
+  void note_authentic(std::uint32_t slot, std::uint8_t epoch);
+  // Keeps `ref` as the newest receive-only epoch; what does not fit is retired.
+  void keep_receiving(std::uint32_t slot, KeyRef ref);
+  void keep_older(std::uint32_t slot, KeyRef& ref);
   void retire(KeyRef& ref);
-  ReplayVerdict commit_window(std::uint32_t slot, std::uint16_t stream, std::uint32_t sequence);
+  void retire_key(std::uint32_t& index);
+  void retire_older(SessionHot& hot, unsigned epoch);
+  [[nodiscard]] bool may_send_more(std::uint32_t slot, const TxStream& stream, DropReason& drop);
+  void take_sequence(std::uint32_t slot, std::uint16_t stream, TxGrant& grant);
+  [[nodiscard]] bool pick_receive_only(const SessionHot& hot, std::uint8_t epoch, RxPick& pick) const;
 
   ShardLimits limits_;
   std::span<const crypto::KeySlot> keys_;
   SessionHot* hot_ = nullptr;
   SessionTable table_;
-  WindowPool windows_;
+  StreamWindows windows_;
   OlderEpochs* older_ = nullptr;
   std::uint32_t older_free_ = kNone;
   std::uint32_t* retired_ = nullptr;  // ring of limits_.keys entries: every key fits, so it cannot overflow

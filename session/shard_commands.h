@@ -64,6 +64,8 @@ class ShardCommands {
 
  private:
   bool current_handle(std::uint32_t slot, std::uint32_t generation) const;
+  void apply_jump(JumpInit& jump);
+
   Shard& shard_;
 };
 

@@ -36,9 +36,12 @@ class SessionTable {
     std::uint32_t tag;
     std::uint32_t slot;
   };
+  [[nodiscard]] std::uint32_t find_hashed(std::uint64_t hash, const std::uint8_t* session_id) const;
+
   Bucket* buckets_ = nullptr;
   const SessionHot* hot_ = nullptr;
   std::uint32_t mask_ = 0;
+  std::uint32_t count_ = 0;
 };
 
 }  // namespace session

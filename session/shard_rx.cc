@@ -1,0 +1,187 @@
+// Receiving: which key opens a packet, and what an opened packet changes.
+#include "session/shard.h"
+
+namespace session {
+namespace {
+
+bool may_receive(LifeState state) {
+  return state == LifeState::kConnected || state == LifeState::kMigrating || state == LifeState::kClosing;
+}
+
+bool is_data(std::uint16_t flags) {
+  return (flags & (kFlagAck | kFlagWindowUpdate | kFlagPathValidation)) == 0;
+}
+
+bool path_validated(const SessionHot& hot, std::uint8_t path) {
+  return ((hot.validated_paths[path / 64] >> (path % 64)) & 1) != 0;
+}
+
+RxPick reject(DropReason reason) {
+  RxPick pick;
+  pick.drop = reason;
+  return pick;
+}
+
+RxPick pick_from(const KeyRef& ref, EpochBranch branch) {
+  RxPick pick;
+  pick.key = ref.recv_key;
+  pick.nonce_prefix = ref.nonce_prefix;
+  pick.branch = branch;
+  return pick;
+}
+
+DropReason replay_reason(ReplayVerdict verdict) {
+  switch (verdict) {
+    case ReplayVerdict::kDuplicate:
+      return DropReason::kReplayDuplicate;
+    case ReplayVerdict::kTooOld:
+      return DropReason::kReplayTooOld;
+    case ReplayVerdict::kNoRoom:
+      return DropReason::kStreamLimit;
+    case ReplayVerdict::kNew:
+      break;
+  }
+  return DropReason::kNone;
+}
+
+// One packet of the catch-up budget, refilled by the worker's clock. Fractions of a token stay with the
+// clock.
+bool take_ahead_token(SessionHot& hot, const ShardLimits& limits, std::uint32_t now_ms) {
+  const std::uint32_t elapsed_ms = now_ms - hot.ahead_refill_ms;
+  const std::uint64_t earned = std::uint64_t{elapsed_ms} * limits.ahead_per_second / 1000;
+  if (earned > 0) {
+    const std::uint64_t tokens = hot.ahead_tokens + earned;
+    hot.ahead_tokens =
+        static_cast<std::uint32_t>(tokens < limits.ahead_tokens ? tokens : limits.ahead_tokens);
+    hot.ahead_refill_ms = now_ms;
+  }
+  if (hot.ahead_tokens == 0) return false;
+  --hot.ahead_tokens;
+  return true;
+}
+
+RxOutcome drop(DropReason reason) {
+  RxOutcome outcome;
+  outcome.drop = reason;
+  return outcome;
+}
+
+RxOutcome act(RxAction action) {
+  RxOutcome outcome;
+  outcome.action = action;
+  return outcome;
+}
+
+// Precedence of protocol.md 3.3 and the lengths of 3.5 to 3.7.
+RxOutcome classify(std::uint16_t flags, std::uint32_t text_bytes) {
+  if ((flags & kFlagAck) != 0) {
+    return text_bytes == 4 ? act(RxAction::kAck) : drop(DropReason::kAckLength);
+  }
+  if ((flags & kFlagWindowUpdate) != 0) {
+    return text_bytes == 4 ? act(RxAction::kWindowUpdate) : drop(DropReason::kWindowUpdateLength);
+  }
+  if ((flags & kFlagPathValidation) != 0) {
+    return text_bytes == kPathChallengeBytes ? act(RxAction::kPathValidation)
+                                             : drop(DropReason::kPathValidationLength);
+  }
+  return act((flags & kFlagCoalesced) != 0 ? RxAction::kDeliverBundle : RxAction::kDeliver);
+}
+
+}  // namespace
+
+bool Shard::pick_receive_only(const SessionHot& hot, std::uint8_t epoch, RxPick& pick) const {
+  if (hot.previous_pkts_left == 0) return false;
+  if (hot.previous.valid && hot.previous.epoch == epoch) {
+    pick = pick_from(hot.previous, EpochBranch::kPrevious);
+    return true;
+  }
+  if (hot.older == kNone) return false;
+  const OlderEpochs& older = older_[hot.older];
+  for (std::uint32_t i = 0; i < older.count; ++i) {
+    if (older.keys[i].epoch != epoch) continue;
+    pick = pick_from(older.keys[i], EpochBranch::kOlder);
+    return true;
+  }
+  return false;
+}
+
+RxPick Shard::pick_key(SessionHot& hot, const RxFields& fields, std::uint32_t now_ms) const {
+  if ((fields.flags & kFlagEncrypted) == 0) [[unlikely]]
+    return reject(DropReason::kUnencrypted);
+  if (!may_receive(hot.state)) [[unlikely]]
+    return reject(DropReason::kSessionClosed);
+  RxPick pick;
+  if (fields.epoch == hot.current.epoch) [[likely]] {
+    pick = pick_from(hot.current, EpochBranch::kCurrent);
+  } else if (fields.epoch < hot.current.epoch) {
+    if (!pick_receive_only(hot, fields.epoch, pick)) return reject(DropReason::kEpochBehind);
+  } else if (hot.next.valid && fields.epoch == hot.next.epoch) {
+    pick = pick_from(hot.next, EpochBranch::kNext);
+  } else if (fields.epoch - hot.current.epoch > static_cast<int>(MAX_REKEY_CATCHUP)) {
+    return reject(DropReason::kEpochTooFar);
+  } else {
+    pick.branch = EpochBranch::kAhead;
+    if (!take_ahead_token(hot, limits_, now_ms)) pick.drop = DropReason::kEpochAheadBudget;
+    return pick;
+  }
+  // Advisory: spares the open of a plain replay. A RELIABLE one must be opened all the same: when it is
+  // authentic it is acknowledged again (W-10).
+  if ((fields.flags & kFlagReliable) == 0) {
+    const ReplayVerdict seen = windows_.peek(hot, fields.stream, fields.sequence);
+    if (seen != ReplayVerdict::kNew) [[unlikely]]
+      return reject(replay_reason(seen));
+  }
+  return pick;
+}
+
+RxOutcome Shard::accept(std::uint32_t slot, const RxFields& fields, EpochBranch /*branch*/,
+                        std::uint32_t text_bytes, std::uint64_t now_tsc) {
+  SessionHot& hot = hot_[slot];
+  note_authentic(slot, fields.epoch);
+  hot.last_rx_tsc = now_tsc;
+  const bool data = is_data(fields.flags);
+  const bool gated = data && !path_validated(hot, fields.path);
+  // The path gate comes before recording (W-16), yet a duplicate is a duplicate on every path.
+  ReplayVerdict verdict = gated ? windows_.peek(hot, fields.stream, fields.sequence)
+                                : windows_.commit(hot, fields.stream, fields.sequence);
+  if (verdict != ReplayVerdict::kNew) [[unlikely]] {
+    ++(verdict == ReplayVerdict::kNoRoom ? hot.rx_other_drops : hot.rx_replayed);
+    RxOutcome outcome = drop(replay_reason(verdict));
+    outcome.duplicate_reliable = verdict == ReplayVerdict::kDuplicate && data && !gated &&
+                                 (fields.flags & kFlagReliable) != 0 && (fields.flags & kFlagCoalesced) == 0;
+    return outcome;
+  }
+  if (gated) [[unlikely]] {
+    ++hot.rx_other_drops;
+    return drop(DropReason::kPathNotValidated);
+  }
+  const RxOutcome outcome = classify(fields.flags, text_bytes);
+  if (outcome.action == RxAction::kDrop) [[unlikely]] {
+    ++hot.rx_other_drops;
+    return outcome;
+  }
+  ++hot.rx_pkts;
+  hot.rx_bytes += text_bytes;
+  return outcome;
+}
+
+// What any authentic packet changes, before the window has its say: the epoch, and what control hears of the
+// peer.
+void Shard::note_authentic(std::uint32_t slot, std::uint8_t epoch) {
+  SessionHot& hot = hot_[slot];
+  if (hot.next.valid && epoch == hot.next.epoch) [[unlikely]]
+    advance_to_next(slot, false);
+  if (epoch == hot.current.epoch) [[likely]] {
+    ++hot.opens_in_epoch;
+  } else {
+    ++hot.grace_accepts;
+    if (hot.previous_pkts_left > 0) --hot.previous_pkts_left;
+  }
+  if (!hot.heard || epoch > hot.peer_epoch) [[unlikely]] {
+    hot.peer_epoch = epoch;
+    hot.heard = true;
+    mark_pending(slot, kPendingHeard);
+  }
+}
+
+}  // namespace session

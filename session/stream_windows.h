@@ -1,0 +1,64 @@
+// Receive windows of the streams of a session: found, created, and given up in bounded memory (W-30).
+//
+// Owner: the shard's worker. Ids below kDirectRxStreams are found by index; others in a chain, last used
+// first. When a session holds its share, the chain's least recently used window becomes a tombstone of a few
+// bytes: "everything up to `highest` was seen". A stream that comes back starts from there, so it stays
+// replay-safe; what was late by then is refused as too old or duplicate. Without room for a tombstone a new
+// stream is refused.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <span>
+
+#include "session/hot.h"
+#include "session/replay.h"
+
+namespace session {
+
+class StreamWindows {
+ public:
+  struct Limits {
+    std::uint32_t windows;
+    std::uint32_t window_bits;
+    std::uint32_t per_session;  // windows
+    std::uint32_t tombstones;   // in all, and
+    std::uint32_t tombstones_per_session;
+  };
+
+  static std::size_t bytes_needed(const Limits& limits);
+  void init(std::span<std::byte> memory, const Limits& limits);
+
+  // Advisory, no change: a stream never seen is kNew.
+  [[nodiscard]] ReplayVerdict peek(const SessionHot& hot, std::uint16_t stream, std::uint32_t sequence) const;
+  // Decides and records. kNoRoom: the stream limit.
+  ReplayVerdict commit(SessionHot& hot, std::uint16_t stream, std::uint32_t sequence);
+  void release_all(SessionHot& hot);
+  void prefetch(const SessionHot& hot, std::uint16_t stream, std::uint32_t sequence) const;
+
+  [[nodiscard]] std::uint32_t free_windows() const { return pool_.free_count(); }
+  [[nodiscard]] std::uint32_t free_tombstones() const { return free_tombstones_; }
+
+ private:
+  struct Tombstone {
+    std::uint32_t highest;
+    std::uint32_t next;
+    std::uint16_t stream;
+  };
+
+  [[nodiscard]] std::uint32_t find(const SessionHot& hot, std::uint16_t stream) const;
+  std::uint32_t find_first_used(SessionHot& hot, std::uint16_t stream);
+  std::uint32_t create(SessionHot& hot, std::uint16_t stream);
+  bool give_up_one(SessionHot& hot);
+  bool bury(SessionHot& hot, std::uint16_t stream, std::uint32_t highest);
+  [[nodiscard]] const Tombstone* tombstone(const SessionHot& hot, std::uint16_t stream) const;
+  bool unbury(SessionHot& hot, std::uint16_t stream, std::uint32_t& highest);
+
+  WindowPool pool_;
+  Tombstone* tombstones_ = nullptr;
+  std::uint32_t tombstone_free_ = kNone;
+  std::uint32_t free_tombstones_ = 0;
+  Limits limits_{};
+};
+
+}  // namespace session
