@@ -2,6 +2,11 @@
 //
 // Writer: control (or main before launch). Readers: all workers, in bulk, without locks. Entries are single
 // words, so a reader sees the old or the new next hop.
+//
+// Memory: DIR24_8 and the TRIE each keep 2^24 first-level entries of 4 bytes (64 MiB), whatever the number of
+// routes; second-level tables are 1 KiB each: up to one for an IPv4 route longer than /24, up to 13 for an
+// IPv6 one. They are limited to kMaxTables4 and kMaxTables6 (64 MiB each), so a Fib takes 130 to 260 MiB of
+// EAL's memory: with --no-huge, EAL needs -m 512.
 #pragma once
 
 #include <cstdint>
@@ -23,15 +28,20 @@ enum class HopKind : std::uint8_t {
   kLocal = 4,      // one of our addresses
 };
 
-// 32 bits: kind (3) | shard (6) | value (23): slot, port index or adjacency.
+// Most second-level tables; add() says false when they are used up.
+inline constexpr std::uint32_t kMaxTables4 = 65536;
+inline constexpr std::uint32_t kMaxTables6 = 65536;
+
+// 31 bits, the library keeps one of a 4-byte entry: kind (3) | shard (6) | value (22): slot, port index or
+// adjacency.
 struct Hop {
   std::uint32_t word = 0;
   static Hop make(HopKind kind, unsigned shard, std::uint32_t value) {
-    return Hop{(static_cast<std::uint32_t>(kind) << 29) | (shard << 23) | value};
+    return Hop{(static_cast<std::uint32_t>(kind) << 28) | (shard << 22) | value};
   }
-  [[nodiscard]] HopKind kind() const { return static_cast<HopKind>(word >> 29); }
-  [[nodiscard]] unsigned shard() const { return (word >> 23) & 63; }
-  [[nodiscard]] std::uint32_t value() const { return word & 0x7fffff; }
+  [[nodiscard]] HopKind kind() const { return static_cast<HopKind>(word >> 28); }
+  [[nodiscard]] unsigned shard() const { return (word >> 22) & 63; }
+  [[nodiscard]] std::uint32_t value() const { return word & 0x3fffff; }
 };
 
 class Fib {
@@ -42,6 +52,8 @@ class Fib {
   Fib(const Fib&) = delete;
   Fib& operator=(const Fib&) = delete;
 
+  // False: no room, or not a prefix. A prefix that is there gets the new next hop. Bits behind the prefix
+  // length are ignored.
   bool add(const IpPrefix& prefix, Hop hop);
   bool remove(const IpPrefix& prefix);
   // Host-order IPv4 destinations, as the library wants them; n <= 64.
