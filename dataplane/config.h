@@ -52,6 +52,7 @@ struct SessionEntry {
   session::Endpoint peer;   // family 0: unknown until the store or the peer tells
   bool mss_clamp = false;
   bool source_check = true;  // inner source must route back into the same session
+  int line = 0;              // where it stands in the file, for messages
 };
 
 struct CoreConfig {
@@ -99,6 +100,10 @@ struct ConfigError {
 // Reads and checks a TOML file completely: unknown keys are errors; all errors are reported, not just the
 // first. Returns nothing when there is at least one error.
 std::optional<GatewayConfig> load_config(const std::string& path, std::vector<ConfigError>& errors);
+
+// Reads the secrets of all sessions and throws them away again: each readable, and no two sessions with one
+// secret and role, which would use the same keys (protocol.md 6). For --check and before anything is started.
+void check_secrets(const GatewayConfig& config, std::vector<ConfigError>& errors);
 
 // Reads a secret: a regular file owned by us or root that no one else can read, 32 raw bytes or 64 hex
 // digits.

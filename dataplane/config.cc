@@ -1,0 +1,242 @@
+#include "dataplane/config.h"
+
+#include <array>
+#include <cctype>
+#include <filesystem>
+
+#include <fmt/core.h>
+
+#include "dataplane/address_text.h"
+#include "dataplane/config_check.h"
+#include "dataplane/config_reader.h"
+#include "dataplane/stats.h"
+
+namespace dataplane {
+namespace {
+
+constexpr std::uint64_t kMillisecondNs = 1'000'000;
+// Hop::shard() has 6 bits and the EAL of Debian 128 lcores.
+constexpr std::uint64_t kMaxWorkers = 64;
+// Hop::value() has 23 bits.
+constexpr std::uint64_t kMaxSessions = 1U << 23;
+// RFC 791 3.2 and RFC 8200 5: below these a link cannot carry the protocol; above, ethdevs end.
+constexpr std::uint64_t kLeastMtu = 576;
+constexpr std::uint64_t kMostMtu = 9600;
+constexpr std::uint64_t kMaxRing = 1U << 15;
+
+constexpr std::array<Choice, 7> kLogLevels{
+    {{"trace", 0}, {"debug", 1}, {"info", 2}, {"warn", 3}, {"error", 4}, {"critical", 5}, {"off", 6}}};
+enum PortRole { kLan = 1, kWan = 2 };
+constexpr std::array<Choice, 3> kPortRoles{{{"lan", kLan}, {"wan", kWan}, {"both", kLan | kWan}}};
+constexpr std::array<Choice, 2> kSessionRoles{{{"initiator", static_cast<int>(session::Role::kInitiator)},
+                                               {"responder", static_cast<int>(session::Role::kResponder)}}};
+constexpr std::array<Choice, 2> kSuites{
+    {{"aes-256-gcm", static_cast<int>(crypto::Suite::kAes256Gcm)},
+     {"chacha20-poly1305", static_cast<int>(crypto::Suite::kChaCha20Poly1305)}}};
+constexpr std::array<Choice, 2> kKdfs{{{"default", static_cast<int>(crypto::KdfVariant::kDefault)},
+                                       {"fips", static_cast<int>(crypto::KdfVariant::kFips)}}};
+
+// Used for files of EAL and in messages, so: short and plain.
+bool plain_name(const std::string& name) {
+  if (name.empty() || name.size() > 32) return false;
+  for (const char c : name) {
+    if (std::isalnum(static_cast<unsigned char>(c)) == 0 && c != '-' && c != '_' && c != '.') return false;
+  }
+  return name.front() != '.' && name.front() != '-';
+}
+
+void read_name(TableReader& r, std::string& out) {
+  r.text("name", out);
+  if (r.has("name") && !out.empty() && !plain_name(out)) {
+    r.issues().add(r.child("name"),
+                   fmt::format("1 to 32 letters, digits, '-', '_' or '.', found \"{}\"", out),
+                   "choose another name");
+  }
+}
+
+void read_gateway(TableReader& r, GatewayConfig& c) {
+  read_name(r, c.name);
+  r.text("state_dir", c.state_dir);
+  r.require("state_dir", "the folder of the state store",
+            "name a folder on local disk, for example state_dir = \"/var/lib/phantom\"");
+  r.text("run_dir", c.run_dir);
+  if (r.choice("log_level", kLogLevels)) r.text("log_level", c.log_level);
+  std::uint64_t period_ns = 0;
+  r.duration_ns("stats_period", period_ns, 1000 * kMillisecondNs);
+  c.stats_period_s = static_cast<std::uint32_t>(period_ns / (1000 * kMillisecondNs));
+  r.flag("icmp_errors", c.icmp_errors);
+}
+
+void read_cores(TableReader& r, CoreConfig& c) {
+  r.number("workers", c.workers, 1, kMaxWorkers);
+  r.flag("idle_backoff", c.idle_backoff);
+  r.number("idle_sleep_us", c.idle_sleep_us, 1, 10'000);
+  r.number("burst", c.burst, 1, 64);
+}
+
+void read_pools(TableReader& r, PoolConfig& c) {
+  r.number("packets", c.packets, 64, 1U << 26);
+  r.number("data_room_bytes", c.data_room_bytes, 1024, 16'384);
+  r.power_of_two("handoff_ring", c.handoff_ring, 64, kMaxRing);
+  r.power_of_two("punt_ring", c.punt_ring, 64, kMaxRing);
+  r.power_of_two("mailbox_ring", c.mailbox_ring, 64, kMaxRing);
+  r.number("neighbour_packets", c.neighbour_packets, 1, 64);
+}
+
+void read_limits(TableReader& r, session::ShardLimits& c) {
+  r.number("sessions", c.sessions, 1, kMaxSessions);
+  r.number("keys", c.keys, 8, 1U << 28);
+  r.number("windows", c.windows, 1, 1U << 28);
+  r.power_of_two("window_bits", c.window_bits, 1024, 65'536);
+  r.number("streams_per_session", c.streams_per_session, 1, 65'535);
+  r.number("older_blocks", c.older_blocks, 1, kMaxSessions);
+  r.number("previous_pkts", c.previous_pkts, 1, 0xffffffffU);
+  r.number("ahead_tokens", c.ahead_tokens, 1, 65'536);
+  r.number("ahead_per_second", c.ahead_per_second, 1, 1'000'000);
+}
+
+void read_neighbour(TableReader& r, std::vector<StaticNeighbour>& out) {
+  StaticNeighbour neighbour;
+  r.parsed("address", neighbour.address, parse_address, "an IP address");
+  r.parsed("mac", neighbour.mac, parse_mac, "a MAC address like 02:00:00:00:00:01");
+  r.require("address", "the neighbour's IP address", "add it");
+  r.require("mac", "the neighbour's MAC address", "add it");
+  out.push_back(neighbour);
+}
+
+PortConfig read_port(TableReader& r) {
+  PortConfig c;
+  read_name(r, c.name);
+  r.text("device", c.device);
+  if (const auto role = r.choice("role", kPortRoles)) {
+    c.lan = (*role & kLan) != 0;
+    c.wan = (*role & kWan) != 0;
+  }
+  r.parsed_list("addresses", c.addresses, parse_prefix,
+                "an address with prefix like 10.0.1.1/24 or fd00::1/64");
+  r.parsed("gateway4", c.gateway4, parse_address, "an IPv4 address");
+  r.parsed("gateway6", c.gateway6, parse_address, "an IPv6 address");
+  r.number("mtu", c.mtu, kLeastMtu, kMostMtu);
+  r.number("rx_descriptors", c.rx_descriptors, 32, 8192);
+  r.number("tx_descriptors", c.tx_descriptors, 32, 8192);
+  r.flag("promiscuous", c.promiscuous);
+  r.tables("neighbours", [&](TableReader& n) { read_neighbour(n, c.neighbours); });
+  r.require("name", "a name of the port", "for example name = \"lan\"");
+  r.require("device", "an ethdev", "a PCI address like 0000:3b:00.0 or a virtual device's name");
+  r.require("role", "\"lan\", \"wan\" or \"both\"", "say on which side of the tunnel the port is");
+  r.require("addresses", "at least one address", "give the port an address, for example [\"10.0.1.1/24\"]");
+  return c;
+}
+
+void read_id(TableReader& r, session::SessionIdentity& identity) {
+  std::string hex;
+  r.text("id", hex);
+  if (!hex.empty() && !parse_hex(hex, identity.id.data(), identity.id.size())) {
+    r.issues().add(r.child("id"), fmt::format("64 hex digits, found {} characters", hex.size()),
+                   "make one with: openssl rand -hex 32");
+  }
+}
+
+void read_rekey(TableReader& r, session::SessionPolicy& policy) {
+  r.number("soft_limit", policy.rekey_soft_limit, 1, session::REKEY_SOFT_LIMIT);
+  r.number("watermark", policy.seq_rekey_watermark, 1, session::SEQ_REKEY_WATERMARK);
+  r.duration_ns("interval", policy.rekey_interval_ns, 10 * kMillisecondNs);
+  r.duration_ns("grace", policy.grace_ns, 10 * kMillisecondNs);
+}
+
+void read_policy(TableReader& r, session::SessionPolicy& policy) {
+  r.table("rekey", [&](TableReader& t) { read_rekey(t, policy); });
+  r.number("sequence_block", policy.sequence_block, 1024, session::kMaxSequenceBlock);
+  r.flag("unmodified_peer", policy.unmodified_peer);
+  r.flag("keep_previous_only", policy.keep_previous_only);
+  r.number("streams", policy.tx_streams, 1, session::kTxStreams - 1);
+}
+
+SessionEntry read_session(TableReader& r) {
+  const std::string endpoint = "an endpoint like 192.0.2.1:4500 or [2001:db8::1]:4500";
+  SessionEntry c;
+  c.line = r.line();
+  read_name(r, c.identity.name);
+  read_id(r, c.identity);
+  r.text("secret_file", c.secret_file);
+  if (const auto role = r.choice("role", kSessionRoles)) c.identity.role = static_cast<session::Role>(*role);
+  if (const auto suite = r.choice("suite", kSuites)) c.identity.suite = static_cast<crypto::Suite>(*suite);
+  if (const auto kdf = r.choice("kdf", kKdfs)) c.identity.variant = static_cast<crypto::KdfVariant>(*kdf);
+  r.parsed("local", c.local, parse_endpoint, endpoint);
+  r.parsed("peer", c.peer, parse_endpoint, endpoint);
+  r.flag("mss_clamp", c.mss_clamp);
+  r.flag("source_check", c.source_check);
+  read_policy(r, c.policy);
+  r.require("name", "a name of the session", "for example name = \"branch-7\"");
+  r.require("id", "64 hex digits that both ends share", "make them with: openssl rand -hex 32");
+  r.require("secret_file", "the file with the shared secret",
+            "make one with: openssl rand -hex 32 (mode 0600)");
+  r.require("role", "\"initiator\" or \"responder\"",
+            "one end of a session is initiator, the other responder");
+  r.require("local", endpoint, "an address of a WAN port of ours and a UDP port");
+  return c;
+}
+
+RouteConfig read_route(TableReader& r) {
+  RouteConfig c;
+  r.parsed("prefix", c.prefix, parse_prefix, "a prefix like 10.0.2.0/24 or fd00:2::/64");
+  r.text("session", c.session);
+  r.parsed("lan_gateway", c.lan_gateway, parse_address, "an IP address");
+  r.require("prefix", "a prefix like 10.0.2.0/24", "say which destinations take this route");
+  if (r.has("session") == r.has("lan_gateway")) {
+    r.issues().add(r.path(), "either session or lan_gateway", "keep one of the two keys");
+  }
+  return c;
+}
+
+void read_file(TableReader& r, GatewayConfig& c) {
+  r.require("gateway", "a section [gateway]", "add it, with state_dir in it");
+  r.table("gateway", [&](TableReader& t) { read_gateway(t, c); });
+  r.table("cores", [&](TableReader& t) { read_cores(t, c.cores); });
+  r.table("pools", [&](TableReader& t) { read_pools(t, c.pools); });
+  r.table("limits", [&](TableReader& t) { read_limits(t, c.limits); });
+  r.table("eal", [&](TableReader& t) { t.texts("args", c.eal_args); });
+  r.tables("port", [&](TableReader& t) { c.ports.push_back(read_port(t)); });
+  r.tables("session", [&](TableReader& t) { c.sessions.push_back(read_session(t)); });
+  r.tables("route", [&](TableReader& t) { c.routes.push_back(read_route(t)); });
+  r.finish();
+}
+
+// Relative names of files are meant beside the configuration, wherever the gateway is started from.
+void beside_file(GatewayConfig& config) {
+  const std::filesystem::path folder = std::filesystem::absolute(config.file).parent_path();
+  config.state_dir = (folder / config.state_dir).lexically_normal();
+  for (SessionEntry& session : config.sessions) {
+    session.secret_file = (folder / session.secret_file).lexically_normal();
+  }
+}
+
+}  // namespace
+
+std::string ConfigError::text() const {
+  std::string where = line > 0 ? fmt::format("{}:{}", file, line) : file;
+  if (!field.empty()) where += ": " + field;
+  return fmt::format("{}: expected {}; {}", where, expected, advice);
+}
+
+std::optional<GatewayConfig> load_config(const std::string& path, std::vector<ConfigError>& errors) {
+  const std::size_t before = errors.size();
+  ConfigIssues issues(path, errors);
+  GatewayConfig config;
+  config.file = path;
+  try {
+    const toml::table file = toml::parse_file(path);
+    TableReader reader(file, "", issues);
+    read_file(reader, config);
+    check_config(config, issues);
+  } catch (const toml::parse_error& error) {
+    issues.add_at(static_cast<int>(error.source().begin.line), "",
+                  fmt::format("TOML, found: {}", error.description()),
+                  "correct the syntax there, or check that the file exists and may be read");
+  }
+  if (errors.size() != before) return {};
+  beside_file(config);
+  return config;
+}
+
+}  // namespace dataplane
