@@ -83,6 +83,7 @@ void frame_pass(Core& core, const Granted& g, crypto::AeadJob& job) {
   m->data_len = static_cast<std::uint16_t>(text_bytes + front + kSealTailroom);
   m->pkt_len = m->data_len;
   finish_outer(p - hot.outer.length, hot.outer, m->data_len, meta(m).outer_ecn);
+  ++hot.tx_pkts;
   hot.tx_bytes += text_bytes;
   job.key = core.shard.key(g.grant.key);
   job.aad = p;

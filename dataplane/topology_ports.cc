@@ -138,7 +138,7 @@ void make_queues(Port& port, rte_eth_dev_info& info, unsigned workers, rte_mempo
   info.default_rxconf.offloads = port.rx_offloads;
   info.default_txconf.offloads =
       port.tx_offloads | (info.tx_offload_capa & RTE_ETH_TX_OFFLOAD_MBUF_FAST_FREE);
-  for (std::uint16_t queue = 0; queue < workers; ++queue) {
+  for (std::uint16_t queue = 0; queue != workers; ++queue) {
     const int rx_rc = rte_eth_rx_queue_setup(port.ethdev, queue, rx, socket, &info.default_rxconf, pool);
     if (rx_rc != 0)
       fail(port, fmt::format("receive queue {} of {} entries: {}", queue, rx, error_text(rx_rc)));
@@ -183,7 +183,7 @@ void open_filters(const Port& port) {
 // A ring or memory port keeps packets that nobody received; they would be lost to the pool.
 void drain_device(const Port& port, unsigned workers) {
   std::array<rte_mbuf*, kMaxBurst> packets{};
-  for (std::uint16_t queue = 0; queue < workers; ++queue) {
+  for (std::uint16_t queue = 0; queue != workers; ++queue) {
     for (unsigned taken = 0; taken < kMostLeftOver;) {
       const std::uint16_t n = rte_eth_rx_burst(port.ethdev, queue, packets.data(), kMaxBurst);
       if (n == 0) break;

@@ -154,7 +154,7 @@ void SessionControl::on_advanced(std::uint8_t current_epoch, std::uint64_t now_n
   s.take(current_epoch);
   s.next_ready = false;
   s.rekey_in_flight = false;
-  s.entered(current_epoch, now_ns);
+  s.entered(current_epoch, 0, now_ns);
   s.event(!asked && s.peer_epoch >= current_epoch ? SessionEvent::kFollowed : SessionEvent::kRekeyed);
   s.prepare_next(now_ns);
   s.pump_rekeys(now_ns);
@@ -316,8 +316,9 @@ StoreRecord SessionControl::record() const {
   return impl_->stored_record;
 }
 
-void SessionControl::stored(std::uint64_t) {
+void SessionControl::stored(std::uint64_t now_ns) {
   impl_->durable_version = impl_->written_version;
+  impl_->start_graces(now_ns);
 }
 
 bool SessionControl::next_command(ControlCommand& out) {

@@ -100,7 +100,10 @@ void SessionControl::Impl::pump_rekeys(std::uint64_t now_ns) {
     return;
   }
   prepare_next(now_ns);
-  if (!next_ready) return;
+  if (!next_ready) {  // no keys free: later. Out of the peer's reach: refused, as request_rekey does
+    if (!reachable(static_cast<std::uint8_t>(current + 1))) rekeys_wanted = 0;
+    return;
+  }
   --rekeys_wanted;
   rekey_in_flight = true;
   push(CmdRekey{});
@@ -139,14 +142,16 @@ bool SessionControl::Impl::jump_to(std::uint8_t target, bool by_peer, std::uint6
   take(static_cast<std::uint8_t>(target + (next_ready ? 1 : 0)));
   push(CmdJump{std::move(jump)});
   rekey_in_flight = false;
-  entered(target, now_ns);
+  rekeys_wanted = 0;  // a newer epoch is what was asked for
+  entered(target, version, now_ns);
   event(by_peer ? SessionEvent::kCaughtUp : SessionEvent::kRekeyed);
   return true;
 }
 
-void SessionControl::Impl::entered(std::uint8_t epoch, std::uint64_t now_ns) {
+void SessionControl::Impl::entered(std::uint8_t epoch, std::uint64_t waits_for, std::uint64_t now_ns) {
   const auto left = static_cast<std::uint8_t>(epoch - 1);
-  graces.push_back(Grace{left, now_ns + policy.grace_ns, now_ns + kMaxGraces * policy.grace_ns});
+  graces.push_back(Grace{left, waits_for});
+  start_graces(now_ns);
   chain.advance_to(epoch);
   ahead_expiry_ns = kNever;
   current = epoch;
@@ -160,6 +165,15 @@ void SessionControl::Impl::entered(std::uint8_t epoch, std::uint64_t now_ns) {
     probe_due_ns = kNever;
   } else {
     start_probing(now_ns + policy.probe_initial_ns);
+  }
+}
+
+// A jump that waits for the store has not happened yet: the epochs it leaves keep their whole grace.
+void SessionControl::Impl::start_graces(std::uint64_t now_ns) {
+  for (Grace& grace : graces) {
+    if (grace.deadline_ns != kNever || grace.version > durable_version) continue;
+    grace.deadline_ns = now_ns + policy.grace_ns;
+    grace.hard_deadline_ns = now_ns + kMaxGraces * policy.grace_ns;
   }
 }
 

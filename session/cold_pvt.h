@@ -66,7 +66,9 @@ struct SessionControl::Impl {
   void pump_rekeys(std::uint64_t now_ns);
   bool jump_to(std::uint8_t target, bool by_peer, std::uint64_t now_ns);
   bool skipped_keys(JumpInit& jump, unsigned first, unsigned last);
-  void entered(std::uint8_t epoch, std::uint64_t now_ns);  // bookkeeping common to a swap and a jump
+  // Bookkeeping common to a swap and a jump; `waits_for`: record version before which it has not happened.
+  void entered(std::uint8_t epoch, std::uint64_t waits_for, std::uint64_t now_ns);
+  void start_graces(std::uint64_t now_ns);
   void retire_due(std::uint64_t now_ns);
   void out_of_reach();
   void heard_at(std::uint8_t epoch);
@@ -108,8 +110,9 @@ struct SessionControl::Impl {
   std::uint64_t interval_due_ns = kNever;
   struct Grace {
     std::uint8_t epoch;
-    std::uint64_t deadline_ns;
-    std::uint64_t hard_deadline_ns;
+    std::uint64_t version;  // of the record that the step out of the epoch waits for: no clock before that
+    std::uint64_t deadline_ns = kNever;
+    std::uint64_t hard_deadline_ns = kNever;
   };
   std::deque<Grace> graces;
 

@@ -26,6 +26,8 @@ ShardLimits Session::limits_of(const SessionConfig& config) {
   limits.window_bits = config.window_bits;
   limits.streams_per_session = config.windows;
   limits.older_blocks = 1;
+  limits.ahead_tokens = config.policy.trial_burst;  // one budget, met twice
+  limits.ahead_per_second = config.policy.trials_per_second;
   return limits;
 }
 

@@ -61,8 +61,6 @@ Shard::Shard(const ShardLimits& limits, std::span<const crypto::KeySlot> keys, s
       reinterpret_cast<std::uint32_t*>(carver.take(std::size_t{limits.keys} * sizeof(std::uint32_t)).data());
 }
 
-Shard::~Shard() = default;
-
 std::uint32_t Shard::find(const std::uint8_t* session_id) const {
   return table_.find(session_id);
 }

@@ -96,7 +96,6 @@ class Shard {
   // sessions, windows and table: bytes_needed(limits) bytes, 64-byte aligned, zeroed, locked by the caller if
   // it can.
   Shard(const ShardLimits& limits, std::span<const crypto::KeySlot> keys, std::span<std::byte> memory);
-  ~Shard();
   Shard(const Shard&) = delete;
   Shard& operator=(const Shard&) = delete;
   static std::size_t bytes_needed(const ShardLimits& limits);

@@ -275,6 +275,22 @@ TEST_F(Cold, W11_GraceIsProlongedWhileThePeerMaySendInTheOldEpoch) {
   EXPECT_EQ(only<session::CmdRetirePrevious>(write_and_drain()).size(), 1U);
 }
 
+TEST_F(Cold, GraceStartsWhenAJumpIsHandedOutNotWhenItIsDecided) {
+  ASSERT_TRUE(boot());
+  drain();
+  store_.fail(true);
+  ASSERT_EQ(control_->on_ahead_packet(peer_packet(5), kSecond), AheadVerdict::kCatchUp);
+  EXPECT_FALSE(write());
+  control_->on_timer(10 * kSecond);
+  store_.fail(false);
+  now_ = 10 * kSecond;
+  EXPECT_TRUE(only<session::CmdRetirePrevious>(write_and_drain()).empty());
+  control_->on_timer(13 * kSecond - 1);
+  EXPECT_TRUE(only<session::CmdRetirePrevious>(drain()).empty());
+  control_->on_timer(13 * kSecond);
+  EXPECT_EQ(only<session::CmdRetirePrevious>(drain()).at(0).epoch, 4);
+}
+
 TEST_F(Cold, GraceEndsAtTheLatestAfterEight) {
   ASSERT_TRUE(boot());
   control_->on_heard(0, 0);
