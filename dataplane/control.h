@@ -36,6 +36,14 @@ struct NeighbourView {
   std::string port, address, mac, state;
 };
 
+struct StoreHealth {
+  bool failing = false;
+  std::uint64_t commits = 0;
+  std::uint64_t records = 0;
+  std::uint64_t failures = 0;
+  std::uint64_t troubles = 0;  // changes from working to failing
+};
+
 class Control {
  public:
   // The store outlives control. Throws std::runtime_error with advice (secret file, store, addresses, table
@@ -57,6 +65,8 @@ class Control {
   std::string request_rekey(const std::string& session_name, unsigned steps);
   [[nodiscard]] std::vector<SessionView> sessions() const;
   [[nodiscard]] std::vector<NeighbourView> neighbours() const;
+  [[nodiscard]] StoreHealth store_health() const;
+  // For callers of the four above on another thread than poll()'s.
   std::mutex& lock();
 
  private:

@@ -1,0 +1,131 @@
+#include "dataplane/control.h"
+
+#include <chrono>
+
+#include <rte_ring.h>
+
+#include "dataplane/control_punts.h"
+#include "dataplane/control_routes.h"
+#include "dataplane/mailbox.h"
+#include "dataplane/neighbour.h"
+#include "dataplane/session_manager.h"
+
+namespace dataplane {
+namespace {
+
+// Work per worker and loop: a flood of one kind leaves time for all others.
+constexpr unsigned kMessagesPerPoll = 256;
+constexpr unsigned kPuntsPerPoll = 64;
+
+std::uint64_t clock_ns() {
+  return static_cast<std::uint64_t>(std::chrono::steady_clock::now().time_since_epoch().count());
+}
+
+}  // namespace
+
+struct Control::Impl {
+  Impl(Topology& t, session::EpochStore& store)
+      : topology(t),
+        io(t),
+        neighbours(t.ports, io),
+        sessions(t, store, io, neighbours),
+        punts(t, io, neighbours, sessions) {}
+
+  Topology& topology;
+  ControlIo io;
+  Neighbours neighbours;
+  SessionManager sessions;
+  PuntHandler punts;
+  std::mutex mutex;
+
+  unsigned take_messages(unsigned worker, std::uint64_t now_ns);
+  unsigned take_punts(unsigned worker, std::uint64_t now_ns);
+};
+
+unsigned Control::Impl::take_messages(unsigned worker, std::uint64_t now_ns) {
+  Message messages[kMessagesPerPoll];
+  const unsigned n = pop(topology.workers[worker].to_control, messages, kMessagesPerPoll);
+  for (unsigned i = 0; i < n; ++i) {
+    if (messages[i].kind == MessageKind::kNeighbourMiss) {
+      neighbours.on_miss(messages[i].neighbour.port, messages[i].neighbour.address, now_ns);
+    } else {
+      sessions.on_message(worker, messages[i], now_ns);
+    }
+  }
+  return n;
+}
+
+unsigned Control::Impl::take_punts(unsigned worker, std::uint64_t now_ns) {
+  rte_mbuf* packets[kPuntsPerPoll];
+  const unsigned n = rte_ring_sc_dequeue_burst(topology.workers[worker].punt,
+                                               reinterpret_cast<void**>(packets), kPuntsPerPoll, nullptr);
+  for (unsigned i = 0; i < n; ++i) punts.handle(worker, packets[i], now_ns);
+  return n;
+}
+
+Control::Control(Topology& topology, session::EpochStore& store)
+    : impl_(std::make_unique<Impl>(topology, store)) {}
+Control::~Control() = default;
+
+void Control::start() {
+  const std::lock_guard guard(impl_->mutex);
+  const std::uint64_t now_ns = clock_ns();
+  impl_->neighbours.start(now_ns);
+  impl_->sessions.start(now_ns);
+  fill_routes(impl_->topology, impl_->sessions, impl_->neighbours, now_ns);
+}
+
+unsigned Control::poll() {
+  const std::lock_guard guard(impl_->mutex);
+  const std::uint64_t now_ns = clock_ns();
+  const auto workers = static_cast<unsigned>(impl_->topology.workers.size());
+  unsigned done = 0;
+  for (unsigned w = 0; w < workers; ++w) done += impl_->take_messages(w, now_ns);
+  for (unsigned w = 0; w < workers; ++w) done += impl_->take_punts(w, now_ns);
+  done += impl_->sessions.service(now_ns);
+  done += impl_->neighbours.tick(now_ns);
+  done += impl_->io.flush();
+  CoreStats& stats = *impl_->topology.control_stats;
+  stats.held = impl_->sessions.held() + impl_->io.waiting_packets();
+  ++stats.loops;
+  if (done != 0) ++stats.busy_loops;
+  return done;
+}
+
+void Control::finish() {
+  const std::lock_guard guard(impl_->mutex);
+  const std::uint64_t now_ns = clock_ns();
+  for (unsigned w = 0; w < impl_->topology.workers.size(); ++w) {
+    while (impl_->take_messages(w, now_ns) != 0) {
+    }
+    void* packet = nullptr;
+    while (rte_ring_sc_dequeue(impl_->topology.workers[w].punt, &packet) == 0) {
+      impl_->io.drop(static_cast<rte_mbuf*>(packet), session::DropReason::kDraining);
+    }
+  }
+  impl_->sessions.finish();
+  impl_->io.discard();
+  impl_->topology.control_stats->held = 0;
+}
+
+std::string Control::request_rekey(const std::string& session_name, unsigned steps) {
+  return impl_->sessions.request_rekey(session_name, steps, clock_ns());
+}
+
+std::vector<SessionView> Control::sessions() const {
+  return impl_->sessions.view(clock_ns());
+}
+
+std::vector<NeighbourView> Control::neighbours() const {
+  return impl_->neighbours.view();
+}
+
+StoreHealth Control::store_health() const {
+  return impl_->sessions.health();
+}
+
+std::mutex& Control::lock() {
+  return impl_->mutex;
+}
+
+}  // namespace dataplane

@@ -1,0 +1,286 @@
+#include "dataplane/session_manager.h"
+
+#include <algorithm>
+#include <cstring>
+#include <stdexcept>
+
+#include <fmt/format.h>
+#include <spdlog/spdlog.h>
+
+#include "crypto/secret.h"
+#include "dataplane/pkt_meta.h"
+#include "dataplane/session_manager_pvt.h"
+
+namespace dataplane {
+
+using session::DropReason;
+
+SessionManager::SessionManager(Topology& topology, session::EpochStore& store, ControlIo& io,
+                               Neighbours& neighbours)
+    : topology_(topology),
+      store_(store),
+      io_(io),
+      neighbours_(neighbours),
+      by_slot_(topology.workers.size()) {}
+
+SessionManager::~SessionManager() {
+  finish();
+}
+
+std::optional<Hop> SessionManager::hop_of(const std::string& name) const {
+  const auto at = by_name_.find(name);
+  if (at == by_name_.end()) return std::nullopt;
+  const Managed& s = *sessions_[at->second];
+  return Hop::make(HopKind::kSession, s.worker, s.control->slot());
+}
+
+SessionManager::Managed* SessionManager::find(unsigned worker, std::uint32_t slot, std::uint32_t generation) {
+  if (slot >= by_slot_[worker].size()) return nullptr;
+  Managed& s = *sessions_[by_slot_[worker][slot]];
+  return s.control->generation() == generation ? &s : nullptr;
+}
+
+void SessionManager::mark(Managed& s) {
+  if (s.dirty) return;
+  s.dirty = true;
+  dirty_.push_back(s.index);
+}
+
+void SessionManager::on_message(unsigned worker, const Message& message, std::uint64_t now_ns) {
+  if (message.kind == MessageKind::kKeyRetired) return topology_.workers[worker].keys->release(message.c);
+  if (message.kind == MessageKind::kJumpDone) {
+    jumps_.erase(message.jump);
+    return;
+  }
+  Managed* s = find(worker, message.slot, message.generation);
+  if (s == nullptr) return;
+  switch (message.kind) {
+    case MessageKind::kAdvanced:
+      s->control->on_advanced(message.a, now_ns);
+      break;
+    case MessageKind::kHeard:
+      s->control->on_heard(message.a, now_ns);
+      if (s->peer.family != 0) s->control->note_validated_peer(s->peer);
+      break;
+    case MessageKind::kSequenceLow:
+      s->control->on_sequence_low(message.b, message.c, now_ns);
+      break;
+    case MessageKind::kDead:
+      s->control->on_dead(now_ns);
+      break;
+    case MessageKind::kPathValidation:
+      s->control->on_path_validation(message.a, message.bytes, now_ns);
+      break;
+    default:
+      return;
+  }
+  mark(*s);
+}
+
+void SessionManager::on_ahead(unsigned worker, rte_mbuf* m, std::uint64_t now_ns) {
+  Managed* s = find(worker, meta(m).slot, meta(m).generation);
+  if (s == nullptr) return io_.drop(m, DropReason::kStaleHandle);
+  if (s->held.size() >= kHeldPerSession || held_ >= kHeldInAll || !trials_.take(now_ns)) {
+    return io_.drop(m, DropReason::kEpochAheadBudget);
+  }
+  const std::span<const std::uint8_t> packet(rte_pktmbuf_mtod(m, const std::uint8_t*), m->data_len);
+  switch (s->control->on_ahead_packet(packet, now_ns)) {
+    case session::AheadVerdict::kForged:
+      io_.drop(m, DropReason::kEpochAheadForged);
+      break;
+    case session::AheadVerdict::kBudget:
+      io_.drop(m, DropReason::kEpochAheadBudget);
+      break;
+    case session::AheadVerdict::kCatchUp:
+    case session::AheadVerdict::kNotAhead:
+      s->held.push_back(m);  // goes back behind the commands it depends on
+      ++held_;
+      break;
+  }
+  mark(*s);
+}
+
+void SessionManager::schedule(Managed& s) {
+  const std::uint64_t at = s.control->next_deadline_ns();
+  if (at == s.scheduled_ns) return;
+  s.scheduled_ns = at;
+  if (at != UINT64_MAX) deadlines_.emplace(at, s.index);
+}
+
+// Counters that the owner writes: plain 64-bit words which only grow.
+void SessionManager::report_traffic(Managed& s) {
+  const session::SessionHot& hot = topology_.workers[s.worker].shard->hot(s.control->slot());
+  s.control->on_traffic(__atomic_load_n(&hot.rx_pkts, __ATOMIC_RELAXED),
+                        __atomic_load_n(&hot.tx_pkts, __ATOMIC_RELAXED));
+}
+
+unsigned SessionManager::run_timers(std::uint64_t now_ns) {
+  unsigned ran = 0;
+  while (!deadlines_.empty() && deadlines_.top().first <= now_ns) {
+    const auto [at, index] = deadlines_.top();
+    deadlines_.pop();
+    Managed& s = *sessions_[index];
+    if (at != s.scheduled_ns) continue;  // moved meanwhile
+    s.scheduled_ns = UINT64_MAX;
+    report_traffic(s);
+    s.control->on_timer(now_ns);
+    mark(s);
+    ++ran;
+  }
+  return ran;
+}
+
+void SessionManager::store_failed(const char* why, std::uint64_t now_ns) {
+  ++health_.failures;
+  store_retry_ns_ = now_ns + store_gap_ns_;
+  store_gap_ns_ = std::min(store_gap_ns_ * 2, kStoreRetryMaxNs);
+  if (health_.failing) return;
+  health_.failing = true;
+  ++health_.troubles;
+  spdlog::error("state store: {}. Traffic continues with the present keys; no rekey until it works again",
+                why);
+}
+
+unsigned SessionManager::save(std::uint64_t now_ns) {
+  if (now_ns < store_retry_ns_) return 0;
+  std::vector<session::StoreRecord> records;
+  std::vector<Managed*> waiting;
+  for (const std::uint32_t index : dirty_) {
+    Managed& s = *sessions_[index];
+    if (!s.control->wants_store()) continue;
+    records.push_back(s.control->record());
+    waiting.push_back(&s);
+  }
+  if (records.empty()) return 0;
+  try {
+    store_.commit(records);
+  } catch (const std::exception& error) {
+    store_failed(error.what(), now_ns);
+    return 0;
+  }
+  for (Managed* s : waiting) s->control->stored(now_ns);
+  ++health_.commits;
+  health_.records += records.size();
+  if (health_.failing) spdlog::info("state store: works again after {} failures", health_.failures);
+  health_.failing = false;
+  store_retry_ns_ = 0;
+  store_gap_ns_ = kStoreRetryNs;
+  return static_cast<unsigned>(records.size());
+}
+
+Message SessionManager::message_of(const Managed& s, const session::ControlCommand& command) {
+  Message m;
+  m.slot = s.control->slot();
+  m.generation = s.control->generation();
+  std::visit(Overloaded{
+                 [&](const session::CmdInstallNext& c) {
+                   m.kind = MessageKind::kInstallNext;
+                   m.key = c.next;
+                 },
+                 [&](const session::CmdJump& c) {
+                   m.kind = MessageKind::kJump;
+                   m.jump = c.jump.get();
+                   jumps_.emplace(c.jump.get(), c.jump);
+                 },
+                 [&](const session::CmdRetirePrevious& c) {
+                   m.kind = MessageKind::kRetirePrevious;
+                   m.a = c.epoch;
+                 },
+                 [&](const session::CmdGrantSequences& c) {
+                   m.kind = MessageKind::kGrantSequences;
+                   m.b = c.stream;
+                   m.c = c.limit;
+                 },
+                 [&](const session::CmdRekey&) { m.kind = MessageKind::kRekey; },
+                 [&](const session::CmdSendPathValidation& c) {
+                   m.kind = MessageKind::kSendPathValidation;
+                   m.a = c.path;
+                   m.bytes = c.value;
+                 },
+                 [&](const session::CmdPathValidated& c) {
+                   m.kind = MessageKind::kPathValidated;
+                   m.a = c.path;
+                   m.b = c.validated ? 1 : 0;
+                 },
+                 [&](const session::CmdSetState& c) {
+                   m.kind = MessageKind::kSetState;
+                   m.a = static_cast<std::uint8_t>(c.state);
+                 },
+             },
+             command);
+  return m;
+}
+
+// Packets go back once everything the session had to say is on its way.
+bool SessionManager::release_held(Managed& s) {
+  if (s.control->wants_store()) return s.held.empty();
+  while (!s.held.empty()) {
+    if (!io_.has_room(s.worker)) return false;
+    io_.give_back(s.worker, s.held.front());
+    s.held.pop_front();
+    --held_;
+  }
+  return true;
+}
+
+// True when the session has nothing left to say or to store.
+bool SessionManager::drain(Managed& s, unsigned& done) {
+  log_events(s);
+  session::ControlCommand command;
+  while (io_.has_room(s.worker)) {
+    if (!s.control->next_command(command)) {
+      schedule(s);
+      return release_held(s) && !s.control->wants_store();
+    }
+    io_.send(s.worker, message_of(s, command));
+    ++done;
+  }
+  schedule(s);
+  return false;
+}
+
+unsigned SessionManager::service(std::uint64_t now_ns) {
+  unsigned done = run_timers(now_ns);
+  if (dirty_.empty()) return done;
+  done += save(now_ns);
+  std::size_t kept = 0;
+  for (const std::uint32_t index : dirty_) {
+    Managed& s = *sessions_[index];
+    s.dirty = !drain(s, done);
+    if (s.dirty) dirty_[kept++] = index;
+  }
+  dirty_.resize(kept);
+  return done;
+}
+
+void SessionManager::finish() {
+  for (const auto& s : sessions_) {
+    for (rte_mbuf* m : s->held) io_.drop(m, DropReason::kDraining);
+    s->held.clear();
+  }
+  held_ = 0;
+}
+
+std::string SessionManager::request_rekey(const std::string& name, unsigned steps, std::uint64_t now_ns) {
+  const auto at = by_name_.find(name);
+  if (at == by_name_.end()) return "no session is named \"" + name + "\"";
+  if (steps == 0 || steps > session::MAX_REKEY_CATCHUP) {
+    return fmt::format("a rekey goes 1 to {} epochs ahead", session::MAX_REKEY_CATCHUP);
+  }
+  Managed& s = *sessions_[at->second];
+  session::SessionControl& control = *s.control;
+  if (control.state() == session::LifeState::kDead) return "the session is dead: it needs a new secret";
+  if (control.current_epoch() + steps > session::kMaxEpoch) {
+    return fmt::format("only {} epochs are left: provide a new secret to both ends",
+                       session::kMaxEpoch - control.current_epoch());
+  }
+  if (control.current_epoch() + steps > control.peer_epoch() + session::MAX_REKEY_CATCHUP) {
+    return fmt::format("the peer was last heard at epoch {} and could not follow so far",
+                       control.peer_epoch());
+  }
+  control.request_rekey(steps, now_ns);
+  mark(s);
+  return {};
+}
+
+}  // namespace dataplane

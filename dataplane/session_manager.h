@@ -1,0 +1,104 @@
+// All sessions of the gateway on control's side: slots, the state store, timers, commands to workers, packets
+// that wait for a catch-up.
+//
+// Owner: control core. What a session wants to make durable is gathered and committed in one transaction a
+// loop; only then do the commands that depend on it leave. While the store fails, nothing that depends on it
+// is handed out, traffic goes on with the keys the workers have, and it is tried again with a growing gap.
+#pragma once
+
+#include <cstdint>
+#include <deque>
+#include <map>
+#include <memory>
+#include <queue>
+#include <string>
+#include <unordered_map>
+#include <vector>
+
+#include "dataplane/control.h"
+#include "dataplane/control_io.h"
+#include "dataplane/neighbour.h"
+#include "dataplane/token_bucket.h"
+#include "session/cold.h"
+
+namespace dataplane {
+
+// Packets of one session, and of all, that may wait until the epoch they opened is durable and installed.
+inline constexpr std::size_t kHeldPerSession = 64;
+inline constexpr std::size_t kHeldInAll = 1024;
+// Trial opens of all sessions together (W-32): about 3 us each, so a flood costs control 1.5 % of its time.
+inline constexpr std::uint32_t kTrialBurst = 256;
+inline constexpr std::uint32_t kTrialsPerSecond = 4096;
+// Gaps between attempts to write a store that failed.
+inline constexpr std::uint64_t kStoreRetryNs = 100'000'000;
+inline constexpr std::uint64_t kStoreRetryMaxNs = 5'000'000'000;
+
+class SessionManager {
+ public:
+  SessionManager(Topology& topology, session::EpochStore& store, ControlIo& io, Neighbours& neighbours);
+  ~SessionManager();
+  SessionManager(const SessionManager&) = delete;
+  SessionManager& operator=(const SessionManager&) = delete;
+
+  // Before launch: secrets, restart rule in one transaction, shards filled. Throws std::runtime_error with
+  // advice.
+  void start(std::uint64_t now_ns);
+  // Next hop of routes into a session; nothing when there is no such name.
+  [[nodiscard]] std::optional<Hop> hop_of(const std::string& name) const;
+
+  void on_message(unsigned worker, const Message& message, std::uint64_t now_ns);
+  // A punted packet that is 2..16 epochs ahead; taken over.
+  void on_ahead(unsigned worker, rte_mbuf* m, std::uint64_t now_ns);
+  // Timers, store, commands. Returns the number of things done.
+  unsigned service(std::uint64_t now_ns);
+  // After the workers returned: frees what is held.
+  void finish();
+
+  std::string request_rekey(const std::string& name, unsigned steps, std::uint64_t now_ns);
+  [[nodiscard]] std::vector<SessionView> view(std::uint64_t now_ns) const;
+  [[nodiscard]] const StoreHealth& health() const { return health_; }
+  [[nodiscard]] std::size_t held() const { return held_; }
+
+ private:
+  struct Managed;
+  using Deadline = std::pair<std::uint64_t, std::uint32_t>;  // time, index of the session
+
+  void add(const SessionEntry& entry, std::uint64_t now_ns);
+  void refuse_twin(const SessionEntry& entry, const session::Fingerprint& fingerprint);
+  session::OuterTemplate outer_of(const Managed& s, std::uint64_t now_ns);
+  void install(Managed& s, std::uint64_t now_ns);
+  void commit_first(std::uint64_t now_ns);
+  Managed* find(unsigned worker, std::uint32_t slot, std::uint32_t generation);
+  void mark(Managed& s);
+  unsigned run_timers(std::uint64_t now_ns);
+  void report_traffic(Managed& s);
+  unsigned save(std::uint64_t now_ns);
+  void store_failed(const char* why, std::uint64_t now_ns);
+  bool drain(Managed& s, unsigned& done);
+  bool release_held(Managed& s);
+  void schedule(Managed& s);
+  void log_events(Managed& s);
+  Message message_of(const Managed& s, const session::ControlCommand& command);
+
+  Topology& topology_;
+  session::EpochStore& store_;
+  ControlIo& io_;
+  Neighbours& neighbours_;
+  crypto::Aead aead_;
+  std::vector<std::unique_ptr<Managed>> sessions_;
+  std::vector<std::vector<std::uint32_t>> by_slot_;  // worker, slot -> index
+  std::unordered_map<std::string, std::uint32_t> by_name_;
+  std::map<session::Fingerprint, std::string> fingerprints_;
+  std::map<std::array<std::uint8_t, session::kSessionIdBytes>, std::string> ids_;
+  std::vector<std::uint32_t> dirty_;  // sessions with something to store or to say
+  std::priority_queue<Deadline, std::vector<Deadline>, std::greater<>> deadlines_;
+  // Jumps that a worker may still read, kept until it said kJumpDone.
+  std::unordered_map<session::JumpInit*, std::shared_ptr<session::JumpInit>> jumps_;
+  TokenBucket trials_{kTrialBurst, kTrialsPerSecond};
+  StoreHealth health_;
+  std::uint64_t store_retry_ns_ = 0;
+  std::uint64_t store_gap_ns_ = kStoreRetryNs;
+  std::size_t held_ = 0;
+};
+
+}  // namespace dataplane

@@ -1,0 +1,214 @@
+// Start of all sessions, and how they are shown.
+#include <algorithm>
+#include <stdexcept>
+
+#include <fmt/format.h>
+#include <spdlog/spdlog.h>
+
+#include "crypto/kdf.h"
+#include "dataplane/outer_template.h"
+#include "dataplane/prefix.h"
+#include "dataplane/session_manager_pvt.h"
+#include "session/shard_commands.h"
+#include "session/table.h"
+
+namespace dataplane {
+namespace {
+
+std::string hex(std::span<const std::uint8_t> bytes) {
+  static constexpr char kDigits[] = "0123456789abcdef";
+  std::string text;
+  for (const std::uint8_t byte : bytes) {
+    text += kDigits[byte >> 4];
+    text += kDigits[byte & 15];
+  }
+  return text;
+}
+
+std::uint64_t counter(const std::uint64_t& value) {
+  return __atomic_load_n(&value, __ATOMIC_RELAXED);
+}
+std::uint32_t counter(const std::uint32_t& value) {
+  return __atomic_load_n(&value, __ATOMIC_RELAXED);
+}
+
+}  // namespace
+
+// Two sessions under one (secret, role) would use the same keys with the same numbers.
+void SessionManager::refuse_twin(const SessionEntry& entry, const session::Fingerprint& fingerprint) {
+  const std::string& name = entry.identity.name;
+  const auto [twin, is_new] = fingerprints_.emplace(fingerprint, name);
+  if (!is_new) {
+    throw std::runtime_error(
+        fmt::format("sessions \"{}\" and \"{}\" have the same secret and role ({}): nonces would repeat; "
+                    "give each session "
+                    "its own secret",
+                    twin->second, name, entry.secret_file));
+  }
+  const auto [same_id, is_new_id] = ids_.emplace(entry.identity.id, name);
+  if (!is_new_id) {
+    throw std::runtime_error(
+        fmt::format("sessions \"{}\" and \"{}\" have the same id: give each its own", same_id->second, name));
+  }
+}
+
+void SessionManager::add(const SessionEntry& entry, std::uint64_t now_ns) {
+  const std::string& name = entry.identity.name;
+  crypto::TrafficSecret secret;
+  if (const auto error = load_secret(entry, secret)) throw std::runtime_error(error->text());
+  session::Fingerprint fingerprint{};
+  crypto::secret_fingerprint(secret, entry.identity.role == session::Role::kInitiator, fingerprint);
+  refuse_twin(entry, fingerprint);
+  auto s = std::make_unique<Managed>();
+  s->index = static_cast<std::uint32_t>(sessions_.size());
+  s->entry = &entry;
+  s->worker = session::shard_of(entry.identity.id.data(), static_cast<unsigned>(topology_.workers.size()));
+  WorkerParts& owner = topology_.workers[s->worker];
+  const auto slot = static_cast<std::uint32_t>(by_slot_[s->worker].size());
+  if (slot >= owner.shard->limits().sessions) {
+    throw std::runtime_error(fmt::format(
+        "session \"{}\": worker {} has room for {} sessions: raise limits.sessions", name, s->worker, slot));
+  }
+  s->control = std::make_unique<session::SessionControl>(entry.identity, std::move(secret), entry.policy,
+                                                         slot, 1, *owner.keys, aead_);
+  const auto record = store_.load(fingerprint);
+  if (const auto error = s->control->start(record, now_ns)) {
+    throw std::runtime_error("session " + error->message);
+  }
+  s->peer = entry.peer;
+  if (s->peer.family == 0 && record && record->peer.family == entry.local.family) s->peer = record->peer;
+  by_slot_[s->worker].push_back(s->index);
+  if (!by_name_.emplace(name, s->index).second) {
+    throw std::runtime_error("two sessions are named \"" + name + "\": give each its own name");
+  }
+  mark(*s);
+  sessions_.push_back(std::move(s));
+}
+
+session::OuterTemplate SessionManager::outer_of(const Managed& s, std::uint64_t now_ns) {
+  const std::string& name = s.entry->identity.name;
+  if (s.peer.family == 0) {
+    spdlog::warn("session {}: its peer's address is not known; set session.peer to send", name);
+    return {};
+  }
+  const auto hop = wan_hop(topology_.ports, s.entry->local, s.peer);
+  if (!hop) {
+    throw std::runtime_error(fmt::format(
+        "session \"{}\": no way to {}: no WAN port has it in a connected prefix, and none with an address of "
+        "that family has a gateway; set gateway4 or gateway6 of the WAN port",
+        name, text_of(s.peer)));
+  }
+  const std::uint32_t adjacency = neighbours_.pin(hop->port, hop->next, now_ns);
+  if (adjacency == session::kNone) {
+    throw std::runtime_error(fmt::format("session \"{}\": more than {} next hops", name, kMaxNeighbours));
+  }
+  const std::uint16_t mtu = topology_.ports[hop->port].config.mtu;
+  return make_outer(s.entry->local, s.peer, static_cast<std::uint16_t>(adjacency), mtu);
+}
+
+void SessionManager::install(Managed& s, std::uint64_t now_ns) {
+  session::SessionInit init = s.control->initial();
+  init.outer = outer_of(s, now_ns);
+  if (s.entry->mss_clamp) init.session_flags |= session::kMssClamp;
+  if (s.entry->source_check) init.session_flags |= session::kSourceCheck;
+  session::ShardCommands commands(*topology_.workers[s.worker].shard);
+  if (!commands.add(init)) {
+    throw std::runtime_error("session \"" + s.entry->identity.name +
+                             "\": the worker's tables are full: raise the limits of the configuration");
+  }
+}
+
+// One transaction; a failure here is an error, never a start without a record.
+void SessionManager::commit_first(std::uint64_t now_ns) {
+  std::vector<session::StoreRecord> records;
+  for (const auto& s : sessions_) records.push_back(s->control->record());
+  if (records.empty()) return;
+  store_.commit(records);
+  for (const auto& s : sessions_) s->control->stored(now_ns);
+  ++health_.commits;
+  health_.records += records.size();
+}
+
+void SessionManager::start(std::uint64_t now_ns) {
+  for (const SessionEntry& entry : topology_.config.sessions) add(entry, now_ns);
+  commit_first(now_ns);
+  for (const auto& s : sessions_) install(*s, now_ns);
+  service(now_ns);
+}
+
+void SessionManager::log_events(Managed& s) {
+  const std::string& name = s.entry->identity.name;
+  const session::SessionControl& c = *s.control;
+  session::SessionEvent event{};
+  while (s.control->next_event(event)) {
+    switch (event) {
+      case session::SessionEvent::kStarted:
+        spdlog::info("session {}: started at epoch 0 (worker {}, peer {})", name, s.worker, text_of(s.peer));
+        break;
+      case session::SessionEvent::kResumed:
+        spdlog::info("session {}: resumed at epoch {}, start {} (worker {}, peer {})", name,
+                     c.current_epoch(), c.incarnations(), s.worker, text_of(s.peer));
+        break;
+      case session::SessionEvent::kPeerHeard:
+        spdlog::info("session {}: peer heard at epoch {}", name, c.peer_epoch());
+        break;
+      case session::SessionEvent::kRekeyed:
+        spdlog::debug("session {}: rekeyed to epoch {}", name, c.current_epoch());
+        break;
+      case session::SessionEvent::kFollowed:
+        spdlog::debug("session {}: followed the peer to epoch {}", name, c.current_epoch());
+        break;
+      case session::SessionEvent::kCaughtUp:
+        spdlog::info("session {}: caught up with the peer at epoch {}", name, c.current_epoch());
+        break;
+      case session::SessionEvent::kPreviousRetired:
+        spdlog::debug("session {}: previous epoch retired", name);
+        break;
+      case session::SessionEvent::kEpochsLow:
+        spdlog::warn("session {}: epoch {} of {}: provide a new session with a new secret soon", name,
+                     c.current_epoch(), session::kMaxEpoch);
+        break;
+      case session::SessionEvent::kDead:
+        spdlog::error("session {}: dead: all epochs are used up; it needs a new secret", name);
+        break;
+      case session::SessionEvent::kPeerOutOfReach:
+        spdlog::warn("session {}: no new epochs: the peer was last heard at epoch {} and could not follow",
+                     name, c.peer_epoch());
+        break;
+    }
+  }
+}
+
+std::vector<SessionView> SessionManager::view(std::uint64_t now_ns) const {
+  std::vector<SessionView> all;
+  for (const auto& s : sessions_) {
+    const session::SessionControl& c = *s->control;
+    const session::SessionHot& hot = topology_.workers[s->worker].shard->hot(c.slot());
+    SessionView v;
+    v.name = c.identity().name;
+    v.id_hex = hex(c.identity().id);
+    v.worker = s->worker;
+    v.slot = c.slot();
+    v.epoch = c.current_epoch();
+    v.taken = c.taken_epoch();
+    v.peer_epoch = c.peer_epoch();
+    v.state = c.state();
+    v.heard = c.heard();
+    v.rx_pkts = counter(hot.rx_pkts);
+    v.rx_bytes = counter(hot.rx_bytes);
+    v.tx_pkts = counter(hot.tx_pkts);
+    v.tx_bytes = counter(hot.tx_bytes);
+    v.rekeys = counter(hot.rekeys);
+    v.followed = counter(hot.followed);
+    v.catch_ups = counter(hot.catch_ups);
+    v.grace_accepts = counter(hot.grace_accepts);
+    v.auth_failed = counter(hot.rx_auth_failed);
+    v.replayed = counter(hot.rx_replayed);
+    v.epochs_left_seconds = c.epochs_left_seconds(now_ns);
+    v.peer = text_of(s->peer);
+    all.push_back(std::move(v));
+  }
+  return all;
+}
+
+}  // namespace dataplane
