@@ -27,6 +27,8 @@ using dataplane::MessageKind;
 using session::store_be16;
 
 constexpr unsigned kPoolPackets = 16383;
+// Packets freed last are used first, as in a running gateway; without it every packet would be a cold one.
+constexpr unsigned kPoolCache = 512;
 
 void check(bool ok, const char* what) {
   if (ok) return;
@@ -64,10 +66,10 @@ std::map<std::string, std::unique_ptr<dataplane::Fib>>& spare_fibs() {
   return fibs;
 }
 
-std::unique_ptr<dataplane::Fib> take_fib(const std::string& name) {
+std::unique_ptr<dataplane::Fib> take_fib(const std::string& name, std::uint32_t routes) {
   std::unique_ptr<dataplane::Fib>& spare = spare_fibs()[name];
   if (spare) return std::move(spare);
-  return std::make_unique<dataplane::Fib>(name, 256, SOCKET_ID_ANY);
+  return std::make_unique<dataplane::Fib>(name, routes, SOCKET_ID_ANY);
 }
 
 template <typename Array>
@@ -92,8 +94,8 @@ void start_eal() {
 rte_mempool* packet_pool() {
   static rte_mempool* pool = [] {
     start_eal();
-    rte_mempool* made =
-        rte_pktmbuf_pool_create("packets", kPoolPackets, 0, sizeof(dataplane::PktMeta), 2176, SOCKET_ID_ANY);
+    rte_mempool* made = rte_pktmbuf_pool_create("packets", kPoolPackets, kPoolCache,
+                                                sizeof(dataplane::PktMeta), 2176, SOCKET_ID_ANY);
     check(made != nullptr, "packet pool");
     return made;
   }();
@@ -264,7 +266,7 @@ Gateway::Gateway(const std::string& name, const GatewayOptions& options)
   dataplane::Topology& t = *topology_;
   t.packets = packet_pool();
   t.config.name = name;
-  t.fib = take_fib(name);
+  t.fib = take_fib(name, options.routes);
   for (const session::Endpoint& e : options.endpoints) {
     dataplane::SessionEntry entry;
     entry.local = e;

@@ -87,6 +87,7 @@ struct GatewayOptions {
   std::uint32_t keys = 1024;
   std::uint32_t ring_size = 512;
   std::uint16_t lan_mtu = 1500;
+  std::uint32_t routes = 256;                // gateways of one name must agree on it
   bool wan_on_lan_port = false;              // one port for both sides: kLan
   std::vector<session::Endpoint> endpoints;  // ours on the WAN side
 };
