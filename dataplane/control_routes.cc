@@ -12,7 +12,7 @@ namespace {
 void add(Topology& topology, const IpPrefix& prefix, Hop hop) {
   if (topology.fib->add(prefix, hop)) return;
   throw std::runtime_error(
-      fmt::format("route {}/{}: no room in the route tables", text_of(prefix.address), prefix.length));
+      fmt::format("route {}/{}: no room in the route tables", to_text(prefix.address), prefix.length));
 }
 
 Hop gateway_hop(const Port& port, const IpAddress& gateway, Neighbours& neighbours, std::uint64_t now_ns) {
@@ -29,7 +29,7 @@ const Port& lan_port_of(const Topology& topology, const IpAddress& gateway) {
   }
   throw std::runtime_error(fmt::format(
       "route over {}: it is in no connected prefix of a LAN port; give a LAN port an address in its subnet",
-      text_of(gateway)));
+      to_text(gateway)));
 }
 
 void add_port(Topology& topology, const Port& port) {

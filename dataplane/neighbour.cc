@@ -24,11 +24,6 @@ const char* name_of(NeighbourState state, bool fixed) {
   return "free";
 }
 
-std::string text_of(const MacAddress& mac) {
-  return fmt::format("{:02x}:{:02x}:{:02x}:{:02x}:{:02x}:{:02x}", mac[0], mac[1], mac[2], mac[3], mac[4],
-                     mac[5]);
-}
-
 bool unspecified(const IpAddress& address) {
   return address.bytes == IpAddress{}.bytes;
 }
@@ -99,8 +94,8 @@ void Neighbours::tell(const Entry& entry) {
   message.neighbour = NeighbourUpdate{entry.address, entry.mac, entry.port, entry.state,
                                       static_cast<std::uint16_t>(&entry - entries_.data())};
   io_.broadcast(message);
-  spdlog::debug("neighbour {} on {}: {} {}", dataplane::text_of(entry.address),
-                ports_[entry.port].config.name, name_of(entry.state, entry.fixed), text_of(entry.mac));
+  spdlog::debug("neighbour {} on {}: {} {}", to_text(entry.address), ports_[entry.port].config.name,
+                name_of(entry.state, entry.fixed), to_text(entry.mac));
 }
 
 void Neighbours::send(const DiscoveryFrame& frame, std::uint8_t port) {
@@ -275,7 +270,7 @@ std::vector<NeighbourView> Neighbours::view() const {
   std::vector<NeighbourView> all;
   for (const Entry& entry : entries_) {
     if (entry.state == NeighbourState::kFree) continue;
-    all.push_back({ports_[entry.port].config.name, dataplane::text_of(entry.address), text_of(entry.mac),
+    all.push_back({ports_[entry.port].config.name, to_text(entry.address), to_text(entry.mac),
                    name_of(entry.state, entry.fixed)});
   }
   return all;

@@ -25,6 +25,10 @@ std::string hex(std::span<const std::uint8_t> bytes) {
   return text;
 }
 
+std::string peer_text(const session::Endpoint& peer) {
+  return peer.family == 0 ? "unknown" : to_text(peer);
+}
+
 std::uint64_t counter(const std::uint64_t& value) {
   return __atomic_load_n(&value, __ATOMIC_RELAXED);
 }
@@ -96,7 +100,7 @@ session::OuterTemplate SessionManager::outer_of(const Managed& s, std::uint64_t 
     throw std::runtime_error(fmt::format(
         "session \"{}\": no way to {}: no WAN port has it in a connected prefix, and none with an address of "
         "that family has a gateway; set gateway4 or gateway6 of the WAN port",
-        name, text_of(s.peer)));
+        name, peer_text(s.peer)));
   }
   const std::uint32_t adjacency = neighbours_.pin(hop->port, hop->next, now_ns);
   if (adjacency == session::kNone) {
@@ -143,11 +147,12 @@ void SessionManager::log_events(Managed& s) {
   while (s.control->next_event(event)) {
     switch (event) {
       case session::SessionEvent::kStarted:
-        spdlog::info("session {}: started at epoch 0 (worker {}, peer {})", name, s.worker, text_of(s.peer));
+        spdlog::info("session {}: started at epoch 0 (worker {}, peer {})", name, s.worker,
+                     peer_text(s.peer));
         break;
       case session::SessionEvent::kResumed:
         spdlog::info("session {}: resumed at epoch {}, start {} (worker {}, peer {})", name,
-                     c.current_epoch(), c.incarnations(), s.worker, text_of(s.peer));
+                     c.current_epoch(), c.incarnations(), s.worker, peer_text(s.peer));
         break;
       case session::SessionEvent::kPeerHeard:
         spdlog::info("session {}: peer heard at epoch {}", name, c.peer_epoch());
@@ -205,7 +210,7 @@ std::vector<SessionView> SessionManager::view(std::uint64_t now_ns) const {
     v.auth_failed = counter(hot.rx_auth_failed);
     v.replayed = counter(hot.rx_replayed);
     v.epochs_left_seconds = c.epochs_left_seconds(now_ns);
-    v.peer = text_of(s->peer);
+    v.peer = peer_text(s->peer);
     all.push_back(std::move(v));
   }
   return all;
