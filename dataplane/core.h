@@ -138,8 +138,8 @@ struct Core {
   // Gives a packet to the worker that owns its session.
   void hand_off(rte_mbuf* m, unsigned owner, HandoffKind kind);
   void flush_handoff();
-  // A fresh packet of ours with full headroom; counted as originated. Null when the pool is empty: the caller
-  // counts what it lost by that.
+  // A fresh packet of ours with full headroom, counted as originated. Null when the pool is empty: then it is
+  // counted as dropped, too.
   rte_mbuf* originate();
 };
 
