@@ -131,9 +131,10 @@ void Core::flush_handoff() {
 
 rte_mbuf* Core::originate() {
   rte_mbuf* m = rte_pktmbuf_alloc(pool);
-  if (m == nullptr) [[unlikely]]
-    return nullptr;
   ++stats.originated;
+  if (m == nullptr) [[unlikely]] {
+    ++stats.drops[static_cast<std::size_t>(session::DropReason::kNoBuffer)];
+  }
   return m;
 }
 
