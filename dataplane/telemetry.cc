@@ -48,15 +48,18 @@ void add_tenths(rte_tel_data* d, const char* name, double value) {
   add(d, name, static_cast<std::uint64_t>(std::max(0.0, value) * 10));
 }
 
+// Keyed by position: an array takes no dictionaries in DPDK 22.11, and a key neither dots nor colons.
 template <typename List, typename Fill>
 int answer_list(rte_tel_data* d, const List& list, Fill fill) {
-  rte_tel_data_start_array(d, RTE_TEL_CONTAINER);
+  rte_tel_data_start_dict(d);
+  unsigned position = 0;
   for (const auto& one : list) {
     rte_tel_data* entry = rte_tel_data_alloc();
     if (entry == nullptr) return -ENOMEM;
     rte_tel_data_start_dict(entry);
     fill(entry, one);
-    if (rte_tel_data_add_array_container(d, entry, 0) != 0) rte_tel_data_free(entry);
+    const std::string key = std::to_string(position++);
+    if (rte_tel_data_add_dict_container(d, key.c_str(), entry, 0) != 0) rte_tel_data_free(entry);
   }
   return 0;
 }

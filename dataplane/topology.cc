@@ -161,14 +161,15 @@ std::unique_ptr<Topology> build_topology(const GatewayConfig& config) {
 }
 
 bool tear_down(Topology& topology) {
+  unsigned kept = 0;
   for (const Port& port : topology.ports) {
-    close_port(port, static_cast<unsigned>(topology.workers.size()));
+    kept += close_port(port, static_cast<unsigned>(topology.workers.size()));
   }
   topology.ports.clear();
   for (const WorkerParts& worker : topology.workers) empty_rings(worker);
   bool full = true;
   if (topology.packets != nullptr) {
-    full = rte_mempool_full(topology.packets) == 1;
+    full = rte_mempool_in_use_count(topology.packets) <= kept;
     rte_mempool_free(topology.packets);
     topology.packets = nullptr;
   }

@@ -68,7 +68,7 @@ struct Topology {
 // initialised.
 std::unique_ptr<Topology> build_topology(const GatewayConfig& config);
 // Stops ports and frees everything; all workers have returned. Reports false when a pool is not full again (a
-// leak).
+// leak), but for the buffers in kernel rings that the AF_XDP driver never gives back.
 bool tear_down(Topology& topology);
 
 }  // namespace dataplane

@@ -22,6 +22,9 @@ constexpr std::uint64_t kWantedTx = RTE_ETH_TX_OFFLOAD_IPV4_CKSUM | RTE_ETH_TX_O
 constexpr std::uint64_t kWantedRss = RTE_ETH_RSS_IP | RTE_ETH_RSS_UDP | RTE_ETH_RSS_TCP;
 // Packets taken out of a queue before its device is closed: more than any ring of ours holds.
 constexpr unsigned kMostLeftOver = 8192;
+// The AF_XDP driver never frees what lies in the fill and completion rings it shares with the kernel, 2048
+// buffers each (ETH_AF_XDP_DFLT_NUM_DESCS, drivers/net/af_xdp/rte_eth_af_xdp.c of DPDK 22.11 and 24.11).
+constexpr unsigned kXdpRingBuffers = 2 * 2048;
 
 std::string error_text(int code) {
   return rte_strerror(code < 0 ? -code : code);
@@ -229,13 +232,15 @@ void start_port(Port& port, unsigned workers, rte_mempool* pool) {
   open_filters(port);
 }
 
-void close_port(const Port& port, unsigned workers) {
+unsigned close_port(const Port& port, unsigned workers) {
   rte_eth_dev_info info{};
-  if (rte_eth_dev_info_get(port.ethdev, &info) != 0) return;
+  if (rte_eth_dev_info_get(port.ethdev, &info) != 0) return 0;
+  const bool is_xdp = std::string_view(info.driver_name) == "net_af_xdp";
   if (info.nb_rx_queues == workers) drain_device(port, workers);
   rte_eth_dev_stop(port.ethdev);
   const int rc = rte_eth_dev_close(port.ethdev);
   if (rc != 0) spdlog::warn("port \"{}\": closing failed ({})", port.config.name, error_text(rc));
+  return is_xdp ? workers * kXdpRingBuffers : 0;
 }
 
 }  // namespace dataplane

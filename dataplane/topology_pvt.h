@@ -36,8 +36,9 @@ rte_mempool* make_packet_pool(const GatewayConfig& config, unsigned instance);
 Port find_port(const PortConfig& config, std::uint8_t index);
 // Queues, offloads, RSS, MTU, multicast; leaves the port started. Throws std::runtime_error with advice.
 void start_port(Port& port, unsigned workers, rte_mempool* pool);
-// Takes what still waits in the device, stops and closes it.
-void close_port(const Port& port, unsigned workers);
+// Takes what still waits in the device, stops and closes it. Returns how many buffers the driver may keep for
+// good.
+unsigned close_port(const Port& port, unsigned workers);
 
 // What EAL knows of the last failure of a call that sets rte_errno.
 std::string eal_reason();
