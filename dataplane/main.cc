@@ -125,6 +125,14 @@ int finish(const Options& options, const Snapshot& snapshot) {
   return snapshot.books.balanced() && snapshot.pools_full.value_or(false) ? kExitOk : kExitFailure;
 }
 
+// Gives EAL's files and hugepages back on every way out.
+struct EalCleanup {
+  EalCleanup() = default;
+  ~EalCleanup() { rte_eal_cleanup(); }
+  EalCleanup(const EalCleanup&) = delete;
+  EalCleanup& operator=(const EalCleanup&) = delete;
+};
+
 std::unique_ptr<Gateway> make_gateway(const GatewayConfig& config, session::EpochStore& store) {
   try {
     return std::make_unique<Gateway>(config, store);
@@ -144,16 +152,11 @@ int run_gateway(const Options& options, const GatewayConfig& config) {
     fmt::print(stderr, "phantom-gateway: {}\n", error.what());
     return kExitDevice;
   }
-  int code = kExitDevice;
-  {
-    const std::unique_ptr<Gateway> gateway = make_gateway(config, store);
-    if (gateway != nullptr) {
-      gateway->start();
-      code = finish(options, gateway->run(options));
-    }
-  }
-  rte_eal_cleanup();
-  return code;
+  const EalCleanup cleanup;
+  const std::unique_ptr<Gateway> gateway = make_gateway(config, store);
+  if (gateway == nullptr) return kExitDevice;
+  gateway->start();
+  return finish(options, gateway->run(options));
 }
 
 int run(int argc, char** argv) {

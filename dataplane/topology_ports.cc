@@ -50,6 +50,27 @@ std::string available_devices() {
   return list.empty() ? "none" : list;
 }
 
+// A device that has arguments was asked for, so its driver refused; it said why in EAL's messages.
+std::string missing_advice(const std::string& device) {
+  if (device.find(',') == std::string::npos) {
+    return fmt::format(
+        "there is no such device; available: {}. Give a virtual device its arguments (\"{},...\" or --vdev "
+        "under "
+        "eal.args), bind a PCI device to vfio-pci (dpdk-devbind.py --status)",
+        available_devices(), device);
+  }
+  std::string text = fmt::format(
+      "its driver could not make the device, EAL's messages above say why; available: {}. Does the interface "
+      "exist, and is it not used by another program?",
+      available_devices());
+  if (device.starts_with("net_af_packet")) {
+    text +=
+        " PACKET_FANOUT means that AF_PACKET of another process got the same group number in this network "
+        "namespace: start again, or give each gateway a namespace of its own";
+  }
+  return text;
+}
+
 struct QueueAdvice {
   std::string_view driver;
   std::string_view text;
@@ -203,10 +224,7 @@ Port find_port(const PortConfig& config, std::uint8_t index) {
   port.config = config;
   port.index = index;
   if (rte_eth_dev_get_port_by_name(device_name(config.device).c_str(), &port.ethdev) != 0) {
-    fail(port,
-         fmt::format("there is no such device; available: {}. A virtual device needs --vdev={},... under "
-                     "eal.args, a PCI device must be bound to vfio-pci (dpdk-devbind.py --status)",
-                     available_devices(), device_name(config.device)));
+    fail(port, missing_advice(config.device));
   }
   port.socket = rte_eth_dev_socket_id(port.ethdev);
   rte_ether_addr mac{};
