@@ -102,7 +102,7 @@ def start_pair(network, drivers):
         for gateway in pair.gateways:
             if gateway.alive():
                 gateway.kill()
-        say(f"{DRIVER_NAMES[driver]} does not work here: {problem}")
+        say(f"{DRIVER_NAMES[driver]} does not work here: {problem.strip().splitlines()[-1]}")
     raise LabError("no driver carries packets between the two gateways")
 
 

@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 """A flood of forged packets 16 epochs ahead for a live session: the session keeps its epoch, its traffic flows, the
-work of the control core stays bounded, and a forged packet costs no more than an ordinary one."""
+work of the control core stays bounded."""
 
 import os
 import sys
@@ -55,9 +55,6 @@ class Meter:
 
 
 def paced(pair, report, injector, frames):
-    ordinary_meter = Meter(pair.b)
-    pair.flows(more=2000)
-    ordinary = ordinary_meter.read()
     epochs, meter = pair.epochs(), Meter(pair.b)
     sent = injector.flood(frames, FLOOD_S, HELD_RATE)
     flow = pair.stop_traffic()
@@ -71,9 +68,9 @@ def paced(pair, report, injector, frames):
     trials = found["drops"].get("epoch_ahead_forged", 0)
     bound = TRIAL_BURST + TRIALS_PER_SECOND * (FLOOD_S + 2)
     report.check("control tried no more than its budget", trials <= bound, f"{trials} trial opens, at most {bound}")
-    report.check("cost reported", found["cycles"] > 0,
-                 f"{found['cycles']:.0f} cycles a packet in the flood ({forged} of {found['packets']} forged), "
-                 f"{ordinary['cycles']:.0f} a packet of ordinary traffic, drivers included")
+    # Beside an ordinary packet's, on equal terms and without drivers: tests/pipeline/test_forged_flood.cc.
+    report.check("cost of a packet in the flood", found["cycles"] > 0,
+                 f"{found['cycles']:.0f} cycles with the AF_PACKET driver, {forged} of {found['packets']} forged")
 
 
 def full_speed(pair, report, injector, frames):
