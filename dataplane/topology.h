@@ -35,6 +35,7 @@ struct Port {
   std::uint64_t rx_offloads = 0;  // as enabled
   std::uint64_t tx_offloads = 0;  // IPv4/UDP/TCP checksum bits that may be asked for per packet
   int socket = 0;
+  bool started = false;
 };
 
 class Worker;

@@ -247,6 +247,7 @@ void start_port(Port& port, unsigned workers, rte_mempool* pool) {
                            "another program?",
                            info.driver_name, error_text(rc)));
   }
+  port.started = true;
   open_filters(port);
 }
 
@@ -254,7 +255,7 @@ unsigned close_port(const Port& port, unsigned workers) {
   rte_eth_dev_info info{};
   if (rte_eth_dev_info_get(port.ethdev, &info) != 0) return 0;
   const bool is_xdp = std::string_view(info.driver_name) == "net_af_xdp";
-  if (info.nb_rx_queues == workers) drain_device(port, workers);
+  if (port.started) drain_device(port, workers);
   rte_eth_dev_stop(port.ethdev);
   const int rc = rte_eth_dev_close(port.ethdev);
   if (rc != 0) spdlog::warn("port \"{}\": closing failed ({})", port.config.name, error_text(rc));
