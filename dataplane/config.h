@@ -75,7 +75,7 @@ struct GatewayConfig {
   std::string file;                   // where it was read from, for messages
   std::string name = "phantom";       // identity of this gateway in the state store
   std::string state_dir;              // state store
-  std::string run_dir;                // file prefix of EAL runtime data; empty: EAL's choice
+  std::string run_dir;                // folder of EAL's runtime data; empty: EAL's choice
   std::vector<std::string> eal_args;  // as after --eal
   CoreConfig cores;
   PoolConfig pools;
