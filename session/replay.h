@@ -30,8 +30,9 @@ class WindowPool {
   struct Entry {
     ReplayState state;
     std::uint16_t stream = 0;
-    std::uint16_t reserved = 0;
-    std::uint32_t next = 0;  // chain of a session's windows, or of the free list
+    bool revived = false;     // from a tombstone: what of `floor` and below it was seen is not known
+    std::uint32_t next = 0;   // chain of a session's windows, or of the free list
+    std::uint32_t floor = 0;  // of a revived window
   };
 
   static std::size_t bytes_needed(std::uint32_t count, std::uint32_t bits);

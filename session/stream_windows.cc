@@ -58,11 +58,23 @@ std::uint32_t StreamWindows::find_first_used(SessionHot& hot, std::uint16_t stre
 
 ReplayVerdict StreamWindows::peek(const SessionHot& hot, std::uint16_t stream, std::uint32_t sequence) const {
   const std::uint32_t index = find(hot, stream);
-  if (index != kNone) [[likely]]
-    return replay_peek(pool_.entry(index).state, pool_.words(index), pool_.bits(), sequence);
+  if (index != kNone) [[likely]] {
+    return judge(index, sequence,
+                 replay_peek(pool_.entry(index).state, pool_.words(index), pool_.bits(), sequence));
+  }
   const Tombstone* grave = tombstone(hot, stream);
   if (grave == nullptr || above(sequence, grave->highest)) return ReplayVerdict::kNew;
-  return grave->highest - sequence < pool_.bits() ? ReplayVerdict::kDuplicate : ReplayVerdict::kTooOld;
+  return sequence == grave->highest ? ReplayVerdict::kDuplicate : ReplayVerdict::kTooOld;
+}
+
+// A revived window has every bit below its floor set, seen or not: such a bit is no proof of a duplicate.
+ReplayVerdict StreamWindows::judge(std::uint32_t index, std::uint32_t sequence, ReplayVerdict verdict) const {
+  if (verdict != ReplayVerdict::kDuplicate) [[likely]]
+    return verdict;
+  const WindowPool::Entry& entry = pool_.entry(index);
+  const bool floor_inside = entry.revived && entry.state.highest - entry.floor < pool_.bits();
+  return floor_inside && sequence != entry.floor && !above(sequence, entry.floor) ? ReplayVerdict::kTooOld
+                                                                                  : verdict;
 }
 
 ReplayVerdict StreamWindows::commit(SessionHot& hot, std::uint16_t stream, std::uint32_t sequence) {
@@ -73,17 +85,23 @@ ReplayVerdict StreamWindows::commit(SessionHot& hot, std::uint16_t stream, std::
     index = create(hot, stream);
     if (index == kNone) return ReplayVerdict::kNoRoom;
   }
-  return replay_commit(pool_.entry(index).state, pool_.words(index), pool_.bits(), sequence);
+  return judge(index, sequence,
+               replay_commit(pool_.entry(index).state, pool_.words(index), pool_.bits(), sequence));
 }
 
 std::uint32_t StreamWindows::create(SessionHot& hot, std::uint16_t stream) {
   const bool full = hot.window_count >= limits_.per_session || pool_.free_count() == 0;
+  if (full && hot.extra_windows == kNone) return kNone;
+  // The stream's own tombstone goes first: where all are taken it is the one that give_up_one() needs.
+  std::uint32_t floor = 0;
+  const bool revived = unbury(hot, stream, floor);
   if (full && !give_up_one(hot)) return kNone;
   const std::uint32_t index = pool_.allocate(stream);
-  if (index == kNone) return kNone;
   WindowPool::Entry& entry = pool_.entry(index);
-  if (std::uint32_t floor = 0; unbury(hot, stream, floor)) {
+  if (revived) {
     entry.state = ReplayState{floor, true};
+    entry.revived = true;
+    entry.floor = floor;
     std::memset(pool_.words(index), 0xff, pool_.bits() / 8);
   }
   if (stream < kDirectRxStreams) {

@@ -2,9 +2,10 @@
 //
 // Owner: the shard's worker. Ids below kDirectRxStreams are found by index; others in a chain, last used
 // first. When a session holds its share, the chain's least recently used window becomes a tombstone of a few
-// bytes: "everything up to `highest` was seen". A stream that comes back starts from there, so it stays
-// replay-safe; what was late by then is refused as too old or duplicate. Without room for a tombstone a new
-// stream is refused.
+// bytes: "everything up to `highest` counts as seen". A stream that comes back starts from there, so it stays
+// replay-safe. What was late by then is refused as too old, never as a duplicate: a duplicate is acknowledged
+// again, and nobody knows whether this one ever came. Without room for a tombstone a new stream is refused; a
+// stream that has one may come back in place of the least recently used.
 #pragma once
 
 #include <cstddef>
@@ -48,6 +49,7 @@ class StreamWindows {
 
   [[nodiscard]] std::uint32_t find(const SessionHot& hot, std::uint16_t stream) const;
   std::uint32_t find_first_used(SessionHot& hot, std::uint16_t stream);
+  [[nodiscard]] ReplayVerdict judge(std::uint32_t index, std::uint32_t sequence, ReplayVerdict verdict) const;
   std::uint32_t create(SessionHot& hot, std::uint16_t stream);
   bool give_up_one(SessionHot& hot);
   bool bury(SessionHot& hot, std::uint16_t stream, std::uint32_t highest);
