@@ -74,14 +74,10 @@ std::vector<std::string> eal_arguments(const GatewayConfig& config, const std::v
       std::all_of(config.ports.begin(), config.ports.end(), is_virtual)) {
     added.emplace_back("--no-pci");
   }
-  if (!given(args, {"--log-level"})) {
+  if (!given(args, {"--log-level"}))
     added.push_back(fmt::format("--log-level=*:{}", eal_level(config.log_level)));
-    // Tells at each start that a protocol of the past is not served.
-    if (config.log_level == "info") added.emplace_back("--log-level=lib.telemetry:warning");
-  }
   for (const PortConfig& port : config.ports) {
-    const std::size_t comma = port.device.find(',');
-    if (comma == std::string::npos || has_vdev(args, port.device.substr(0, comma))) continue;
+    if (!is_virtual(port) || has_vdev(args, port.device.substr(0, port.device.find(',')))) continue;
     added.push_back("--vdev=" + port.device);
   }
   added.insert(added.end(), args.begin(), args.end());

@@ -11,7 +11,7 @@ namespace dataplane {
 
 // Pure. `extra` is what followed --eal; `cpus` those this process may run on, at least one. Added when not
 // given: --file-prefix from the gateway's name, --lcores for control and workers (CPUs are shared when there
-// are fewer), --vdev for ports whose device carries arguments, --no-pci when all ports are virtual, a log
+// are fewer), --vdev for virtual devices, --no-pci when all ports are virtual, a log
 // level.
 std::vector<std::string> eal_arguments(const GatewayConfig& config, const std::vector<std::string>& extra,
                                        const std::vector<unsigned>& cpus);

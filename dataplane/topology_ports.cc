@@ -50,14 +50,13 @@ std::string available_devices() {
   return list.empty() ? "none" : list;
 }
 
-// A device that has arguments was asked for, so its driver refused; it said why in EAL's messages.
+// A virtual device was asked for, so its driver refused; it said why in EAL's messages.
 std::string missing_advice(const std::string& device) {
-  if (device.find(',') == std::string::npos) {
+  if (!device.starts_with("net_")) {
     return fmt::format(
-        "there is no such device; available: {}. Give a virtual device its arguments (\"{},...\" or --vdev "
-        "under "
-        "eal.args), bind a PCI device to vfio-pci (dpdk-devbind.py --status)",
-        available_devices(), device);
+        "there is no such device; available: {}. Bind a PCI device to vfio-pci (dpdk-devbind.py --status); a "
+        "virtual device's name begins with net_",
+        available_devices());
   }
   std::string text = fmt::format(
       "its driver could not make the device, EAL's messages above say why; available: {}. Does the interface "

@@ -165,8 +165,8 @@ TEST_F(TopologyTest, TooFewQueues) {
 }
 
 TEST_F(TopologyTest, MissingDevice) {
-  config_.ports[1].device = "net_null7";
-  expect_refusal({"port \"wan\" (net_null7)", "available: net_null0, net_null1", "--vdev", "vfio-pci"});
+  config_.ports[1].device = "0000:ff:1f.7";
+  expect_refusal({"port \"wan\" (0000:ff:1f.7)", "available: net_null0, net_null1", "vfio-pci"});
 }
 
 TEST_F(TopologyTest, DeviceThatItsDriverRefused) {

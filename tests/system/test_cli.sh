@@ -123,8 +123,8 @@ state_checks() {
 }
 
 device_checks() {
-  sed 's/^device = "net_null1.*/device = "net_null7"/' "$good" >"$scratch/device.toml"
-  expect "missing device" 4 'port "wan" \(net_null7\): there is no such device; available: net_null0' \
+  sed 's/^device = "net_null1.*/device = "0000:ff:1f.7"/' "$good" >"$scratch/device.toml"
+  expect "missing device" 4 'port "wan" \(0000:ff:1f.7\): there is no such device; available: net_null0' \
     "$scratch/device.toml"
   sed 's/^packets = .*/packets = 512/' "$good" >"$scratch/device.toml"
   expect "too few packets" 4 "pools.packets = 512 is too small" "$scratch/device.toml"

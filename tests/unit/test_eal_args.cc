@@ -14,7 +14,7 @@ using Args = std::vector<std::string>;
 
 GatewayConfig config_with(const std::string& device, std::uint16_t workers = 1) {
   GatewayConfig config;
-  config.name = "a";
+  config.name = std::string("a");
   config.cores.workers = workers;
   PortConfig port;
   port.device = device;
@@ -50,12 +50,13 @@ TEST(EalArgs, CoresOfTheOperatorStand) {
   }
 }
 
-TEST(EalArgs, DevicesWithArgumentsAreMade) {
+TEST(EalArgs, VirtualDevicesAreMade) {
   const GatewayConfig config = config_with("net_af_packet0,iface=eth1");
   EXPECT_TRUE(has(eal_arguments(config, {}, {0}), "--vdev=net_af_packet0,iface=eth1"));
   const Args own{"--vdev", "net_af_packet0,iface=eth2"};
   EXPECT_FALSE(has(eal_arguments(config, own, {0}), "--vdev=net_af_packet0,iface=eth1"));
-  EXPECT_FALSE(has_like(eal_arguments(config_with("net_null0"), {}, {0}), "--vdev"));
+  EXPECT_TRUE(has(eal_arguments(config_with("net_null0"), {}, {0}), "--vdev=net_null0"));
+  EXPECT_FALSE(has_like(eal_arguments(config_with("0000:3b:00.0"), {}, {0}), "--vdev"));
 }
 
 TEST(EalArgs, PciIsLeftAloneWithVirtualPorts) {
