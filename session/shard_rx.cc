@@ -44,16 +44,18 @@ DropReason replay_reason(ReplayVerdict verdict) {
   return DropReason::kNone;
 }
 
-// One packet of the catch-up budget, refilled by the worker's clock. Fractions of a token stay with the
-// clock.
+// One packet of the catch-up budget, refilled by the worker's clock. Only the time that whole tokens cost is
+// taken off the clock, or frequent callers would never see the rest.
 bool take_ahead_token(SessionHot& hot, const ShardLimits& limits, std::uint32_t now_ms) {
   const std::uint32_t elapsed_ms = now_ms - hot.ahead_refill_ms;
   const std::uint64_t earned = std::uint64_t{elapsed_ms} * limits.ahead_per_second / 1000;
-  if (earned > 0) {
-    const std::uint64_t tokens = hot.ahead_tokens + earned;
-    hot.ahead_tokens =
-        static_cast<std::uint32_t>(tokens < limits.ahead_tokens ? tokens : limits.ahead_tokens);
+  if (hot.ahead_tokens + earned >= limits.ahead_tokens) {
+    hot.ahead_tokens = limits.ahead_tokens;
     hot.ahead_refill_ms = now_ms;
+  } else if (earned > 0) {
+    const std::uint64_t spent_ms = (earned * 1000 + limits.ahead_per_second - 1) / limits.ahead_per_second;
+    hot.ahead_tokens += static_cast<std::uint32_t>(earned);
+    hot.ahead_refill_ms += static_cast<std::uint32_t>(spent_ms);
   }
   if (hot.ahead_tokens == 0) return false;
   --hot.ahead_tokens;
