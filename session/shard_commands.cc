@@ -39,7 +39,7 @@ bool ShardCommands::add(const SessionInit& init) {
   hot.suite = init.suite;
   hot.tx_streams = init.tx_streams;
   hot.session_flags = init.session_flags;
-  hot.rekey_soft_limit = std::max<std::uint64_t>(init.rekey_soft_limit, 1);
+  hot.rekey_soft_limit = std::clamp<std::uint64_t>(init.rekey_soft_limit, 1, kAeadMaxInvocations);
   hot.seq_rekey_watermark = std::clamp<std::uint32_t>(init.seq_rekey_watermark, 1, SEQ_REKEY_WATERMARK);
   hot.outer = init.outer;
   hot.ahead_tokens = shard_.limits_.ahead_tokens;

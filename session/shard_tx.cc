@@ -30,7 +30,7 @@ bool Shard::may_send_more(std::uint32_t slot, const TxStream& stream, DropReason
   SessionHot& hot = hot_[slot];
   std::uint32_t span = span_of(stream, hot.current.epoch);
   const bool last = hot.current.epoch == kMaxEpoch;
-  const bool seals_due = !last && hot.seals_in_epoch >= hot.rekey_soft_limit;
+  const bool seals_due = hot.seals_in_epoch >= (last ? kAeadMaxInvocations : hot.rekey_soft_limit);
   if (seals_due || span >= hot.seq_rekey_watermark) [[unlikely]] {
     if (last) {
       hot.state = LifeState::kDead;  // fail closed, for good (W-09)
