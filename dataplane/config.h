@@ -66,7 +66,7 @@ struct PoolConfig {
   std::uint32_t packets = 16384;  // mbufs per pool
   std::uint16_t data_room_bytes = 2176;
   std::uint16_t handoff_ring = 1024;     // per pair of workers, power of two
-  std::uint16_t punt_ring = 512;         // per worker to control
+  std::uint16_t punt_ring = 2048;        // per worker to control
   std::uint16_t mailbox_ring = 1024;     // per direction
   std::uint16_t neighbour_packets = 16;  // held for one unresolved neighbour
 };

@@ -101,7 +101,7 @@ void ControlIo::give_back(unsigned worker, rte_mbuf* packet) {
   Message message;
   message.kind = MessageKind::kReturnPacket;
   message.mbuf = packet;
-  send_packet(worker, message);
+  send(worker, message);  // the caller asked has_room: what was held must not be lost here
 }
 
 void ControlIo::drop(rte_mbuf* m, DropReason reason) {

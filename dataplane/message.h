@@ -30,6 +30,7 @@ enum class MessageKind : std::uint8_t {
   kSetOuter,            // outer; worker answers kOuterDone with the same pointer
   kPathValidated,       // path in `a`, yes/no in `b`
   kSetState,            // LifeState in `a`
+  kAheadBudget,         // packets in `c` that may still go to control: one of that session was authentic
   kSendPathValidation,  // path in `a`, bytes
   kNeighbour,           // neighbour: the adjacency's new state
   kTransmit,            // mbuf: a complete frame for port `b`

@@ -92,12 +92,29 @@ void SessionManager::on_ahead(unsigned worker, rte_mbuf* m, std::uint64_t now_ns
       io_.drop(m, DropReason::kEpochAheadBudget);
       break;
     case session::AheadVerdict::kCatchUp:
+      trials_.give_back();
+      welcome_ahead(*s, now_ns);
+      [[fallthrough]];
     case session::AheadVerdict::kNotAhead:
       s->held.push_back(m);  // goes back behind the commands it depends on
       ++held_;
       break;
   }
   mark(*s);
+}
+
+// Authentic packets ahead come until the jump is durable and installed: the worker's budget must not stop
+// them.
+void SessionManager::welcome_ahead(Managed& s, std::uint64_t now_ns) {
+  constexpr std::uint64_t kGapNs = 10'000'000;
+  if (now_ns - s.welcomed_ns < kGapNs || !io_.has_room(s.worker)) return;
+  s.welcomed_ns = now_ns;
+  Message m;
+  m.kind = MessageKind::kAheadBudget;
+  m.slot = s.control->slot();
+  m.generation = s.control->generation();
+  m.c = kAheadGrant;
+  io_.send(s.worker, m);
 }
 
 void SessionManager::schedule(Managed& s) {

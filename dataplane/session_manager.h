@@ -24,8 +24,12 @@
 namespace dataplane {
 
 // Packets of one session, and of all, that may wait until the epoch they opened is durable and installed.
-inline constexpr std::size_t kHeldPerSession = 64;
-inline constexpr std::size_t kHeldInAll = 1024;
+// All of them are authentic; a commit takes some milliseconds.
+inline constexpr std::size_t kHeldPerSession = 4096;
+inline constexpr std::size_t kHeldInAll = 8192;
+// What the worker may send to control once a packet of a session opened: it would be a pity to lose the
+// others to the budget that forged ones are held to.
+inline constexpr std::uint32_t kAheadGrant = 65536;
 // Trial opens of all sessions together (W-32): about 3 us each, so a flood costs control 1.5 % of its time.
 inline constexpr std::uint32_t kTrialBurst = 256;
 inline constexpr std::uint32_t kTrialsPerSecond = 4096;
@@ -74,6 +78,7 @@ class SessionManager {
   void report_traffic(Managed& s);
   unsigned save(std::uint64_t now_ns);
   void store_failed(const char* why, std::uint64_t now_ns);
+  void welcome_ahead(Managed& s, std::uint64_t now_ns);
   bool drain(Managed& s, unsigned& done);
   bool release_held(Managed& s);
   void schedule(Managed& s);

@@ -12,6 +12,7 @@ struct SessionManager::Managed {
   unsigned worker = 0;
   session::Endpoint peer;                   // of the configuration, else as last stored
   std::uint64_t scheduled_ns = UINT64_MAX;  // its live entry among the deadlines
+  std::uint64_t welcomed_ns = 0;            // last time the worker was told that packets ahead are authentic
   bool dirty = false;
   std::deque<rte_mbuf*> held;  // wait for durability and for their jump
 };

@@ -22,6 +22,9 @@ class TokenBucket {
     return true;
   }
 
+  // Takes a take() back: it served something that is not to be limited.
+  void give_back() { tokens_ = std::min(burst_, tokens_ + 1); }
+
  private:
   std::uint64_t burst_;
   std::uint64_t gap_ns_;

@@ -53,6 +53,9 @@ void session_command(Core& core, const Message& m) {
     case MessageKind::kPathValidated:
       commands.set_path_validated(m.slot, m.generation, m.a, m.b != 0);
       break;
+    case MessageKind::kAheadBudget:
+      commands.grant_ahead(m.slot, m.generation, m.c);
+      break;
     case MessageKind::kSetState:
       commands.set_state(m.slot, m.generation, static_cast<session::LifeState>(m.a));
       break;

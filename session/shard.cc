@@ -84,6 +84,7 @@ void Shard::enter_epoch(SessionHot& hot, const KeyRef& entered) {
   hot.seals_in_epoch = 0;
   hot.opens_in_epoch = 0;
   hot.previous_pkts_left = limits_.previous_pkts;
+  hot.ahead_tokens = limits_.ahead_tokens;  // what was granted was for the way here
 }
 
 void Shard::keep_receiving(std::uint32_t slot, KeyRef ref) {

@@ -42,7 +42,6 @@ bool ShardCommands::add(const SessionInit& init) {
   hot.rekey_soft_limit = std::clamp<std::uint64_t>(init.rekey_soft_limit, 1, kAeadMaxInvocations);
   hot.seq_rekey_watermark = std::clamp<std::uint32_t>(init.seq_rekey_watermark, 1, SEQ_REKEY_WATERMARK);
   hot.outer = init.outer;
-  hot.ahead_tokens = shard_.limits_.ahead_tokens;
   for (unsigned i = 0; i < kTxStreams; ++i) {
     hot.tx[i].next = init.seq_start[i];
     hot.tx[i].limit = init.seq_limit[i];
@@ -142,6 +141,13 @@ bool ShardCommands::grant_sequences(std::uint32_t slot, std::uint32_t generation
   tx.limit = limit;
   tx.low_shift = low_mark(limit - tx.next);
   tx.low_reported = false;
+  return true;
+}
+
+bool ShardCommands::grant_ahead(std::uint32_t slot, std::uint32_t generation, std::uint32_t pkts) {
+  if (!current_handle(slot, generation)) return false;
+  std::uint32_t& tokens = shard_.hot_[slot].ahead_tokens;
+  tokens = std::max(tokens, pkts);
   return true;
 }
 

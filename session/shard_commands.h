@@ -56,6 +56,9 @@ class ShardCommands {
   bool retire_previous(std::uint32_t slot, std::uint32_t generation, std::uint8_t epoch);
   bool grant_sequences(std::uint32_t slot, std::uint32_t generation, std::uint16_t stream,
                        std::uint32_t limit);
+  // Lets that many packets 2..16 epochs ahead go to control whatever the refill is: one of them was
+  // authentic.
+  bool grant_ahead(std::uint32_t slot, std::uint32_t generation, std::uint32_t pkts);
   bool set_outer(std::uint32_t slot, std::uint32_t generation, const OuterTemplate& outer);
   bool set_path_validated(std::uint32_t slot, std::uint32_t generation, std::uint8_t path, bool validated);
   bool set_state(std::uint32_t slot, std::uint32_t generation, LifeState state);

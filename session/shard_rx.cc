@@ -49,7 +49,9 @@ DropReason replay_reason(ReplayVerdict verdict) {
 bool take_ahead_token(SessionHot& hot, const ShardLimits& limits, std::uint32_t now_ms) {
   const std::uint32_t elapsed_ms = now_ms - hot.ahead_refill_ms;
   const std::uint64_t earned = std::uint64_t{elapsed_ms} * limits.ahead_per_second / 1000;
-  if (hot.ahead_tokens + earned >= limits.ahead_tokens) {
+  if (hot.ahead_tokens >= limits.ahead_tokens) {  // full; a grant may lie above
+    hot.ahead_refill_ms = now_ms;
+  } else if (hot.ahead_tokens + earned >= limits.ahead_tokens) {
     hot.ahead_tokens = limits.ahead_tokens;
     hot.ahead_refill_ms = now_ms;
   } else if (earned > 0) {

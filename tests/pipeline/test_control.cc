@@ -7,6 +7,7 @@
 #include "dataplane/control.h"
 #include "dataplane/ip.h"
 #include "dataplane/outer_template.h"
+#include "dataplane/session_manager.h"
 #include "session/shard_commands.h"
 #include "tests/support/control_bench.h"
 
@@ -178,13 +179,15 @@ TEST(ControlAhead, AnAuthenticPacketComesBackBehindItsJump) {
   bench.punt(ahead(bench, ahead_packet(1, 5)));
   bench.control->poll();
   const std::vector<Message> out = bench.messages();
-  ASSERT_EQ(out.size(), 2U);
-  ASSERT_EQ(out[0].kind, MessageKind::kJump);
-  EXPECT_EQ(out[0].jump->current.epoch, 5);
-  EXPECT_EQ(out[1].kind, MessageKind::kReturnPacket);
-  EXPECT_EQ(free_bytes(out[1]), ahead_packet(1, 5)) << "untouched";
+  ASSERT_EQ(out.size(), 3U);
+  EXPECT_EQ(out[0].kind, MessageKind::kAheadBudget) << "what follows must not be stopped meanwhile";
+  EXPECT_EQ(out[0].c, dataplane::kAheadGrant);
+  ASSERT_EQ(out[1].kind, MessageKind::kJump);
+  EXPECT_EQ(out[1].jump->current.epoch, 5);
+  EXPECT_EQ(out[2].kind, MessageKind::kReturnPacket);
+  EXPECT_EQ(free_bytes(out[2]), ahead_packet(1, 5)) << "untouched";
   EXPECT_GE(bench.control->sessions()[0].taken, 5);
-  Message done = out[0];
+  Message done = out[1];
   done.kind = MessageKind::kJumpDone;
   bench.hint(done);
   bench.control->poll();
@@ -230,7 +233,11 @@ TEST(ControlStore, NothingLeavesWhileItFailsAndAllAfterwards) {
   bench.start();
   bench.messages_of(MessageKind::kJump);
   bench.store.fail(true);
-  for (std::uint32_t i = 0; i < 100; ++i) bench.punt(ahead(bench, ahead_packet(1, 5, i)));
+  constexpr std::uint32_t kSent = dataplane::kHeldPerSession + 36;
+  for (std::uint32_t i = 0; i < kSent; ++i) {
+    bench.punt(ahead(bench, ahead_packet(1, 5, i)));
+    if (i % 32 == 31) bench.control->poll();
+  }
   for (unsigned i = 0; i < 4; ++i) bench.control->poll();
   for (const Message& m : bench.messages()) {
     EXPECT_NE(m.kind, MessageKind::kJump);
@@ -238,12 +245,15 @@ TEST(ControlStore, NothingLeavesWhileItFailsAndAllAfterwards) {
   }
   EXPECT_TRUE(bench.control->store_health().failing);
   EXPECT_EQ(bench.control->store_health().troubles, 1U);
-  EXPECT_EQ(bench.stats.held, 64U) << "bounded";
+  EXPECT_EQ(bench.stats.held, dataplane::kHeldPerSession) << "bounded";
   EXPECT_EQ(bench.drops(DropReason::kEpochAheadBudget), 36U);
   bench.store.fail(false);
-  std::this_thread::sleep_for(std::chrono::milliseconds(250));
-  bench.control->poll();
-  const std::vector<Message> out = bench.messages();
+  std::vector<Message> out;
+  for (unsigned i = 0; i < 6000 && bench.stats.held != 0; ++i) {
+    std::this_thread::sleep_for(std::chrono::milliseconds(1));  // until the back-off of the store is over
+    bench.control->poll();
+    for (const Message& m : bench.messages()) out.push_back(m);
+  }
   unsigned returned = 0;
   bool jumped = false;
   for (const Message& m : out) {
@@ -253,7 +263,7 @@ TEST(ControlStore, NothingLeavesWhileItFailsAndAllAfterwards) {
     EXPECT_EQ(session::load_be32(&free_bytes(m)[session::kOffSequence]), returned) << "in order";
     ++returned;
   }
-  EXPECT_EQ(returned, 64U);
+  EXPECT_EQ(returned, dataplane::kHeldPerSession);
   EXPECT_FALSE(bench.control->store_health().failing);
   EXPECT_EQ(bench.stats.held, 0U);
 }
