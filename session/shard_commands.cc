@@ -7,7 +7,7 @@ namespace session {
 namespace {
 
 bool same_keys(const KeyRef& a, const KeyRef& b) {
-  return a.valid && b.valid && a.epoch == b.epoch && a.recv_key == b.recv_key && a.send_key == b.send_key;
+  return a.valid && b.valid && a.epoch == b.epoch && a.recv_key == b.recv_key;
 }
 
 // Control is told when half of a grant is left.
@@ -23,11 +23,29 @@ bool ShardCommands::current_handle(std::uint32_t slot, std::uint32_t generation)
   return hot.state != LifeState::kFree && hot.generation == generation;
 }
 
+// True when the session uses these keys, in whatever place by now: the command that brought them is a
+// repeated one, and giving them back would have control wipe them in use.
+bool ShardCommands::holds(const SessionHot& hot, const KeyRef& ref) const {
+  if (same_keys(hot.current, ref) || same_keys(hot.next, ref) || same_keys(hot.previous, ref)) return true;
+  if (hot.older == kNone) return false;
+  const OlderEpochs& older = shard_.older_[hot.older];
+  return std::any_of(older.keys.begin(), older.keys.begin() + older.count,
+                     [&](const KeyRef& held) { return same_keys(held, ref); });
+}
+
 bool ShardCommands::add(const SessionInit& init) {
-  if (current_handle(init.slot, init.generation)) return shard_.hot_[init.slot].id == init.id;
-  if (init.slot >= shard_.limits_.sessions) return false;
-  SessionHot& hot = shard_.hot_[init.slot];
-  if (hot.state != LifeState::kFree) return false;
+  KeyRef offered = init.current;
+  if (current_handle(init.slot, init.generation) && shard_.hot_[init.slot].id == init.id) return true;
+  if (init.slot >= shard_.limits_.sessions || shard_.hot_[init.slot].state != LifeState::kFree ||
+      !shard_.table_.insert(init.id.data(), init.slot)) {
+    shard_.retire(offered);
+    return false;
+  }
+  set_up(shard_.hot_[init.slot], init);
+  return true;
+}
+
+void ShardCommands::set_up(SessionHot& hot, const SessionInit& init) {
   const bool listed = hot.in_dirty_list;  // a predecessor's entry of the dirty list stays linked
   const std::uint32_t next_dirty = hot.next_dirty;
   hot = SessionHot{};
@@ -48,13 +66,17 @@ bool ShardCommands::add(const SessionInit& init) {
     hot.tx[i].low_shift = low_mark(init.seq_limit[i] - init.seq_start[i]);
   }
   shard_.enter_epoch(hot, init.current);
-  if (!shard_.table_.insert(init.id.data(), init.slot)) return false;
   hot.state = LifeState::kConnected;
-  return true;
+}
+
+bool ShardCommands::was_removed(std::uint32_t slot, std::uint32_t generation) const {
+  if (slot >= shard_.limits_.sessions) return false;
+  const SessionHot& hot = shard_.hot_[slot];
+  return hot.state == LifeState::kFree && hot.generation == generation;
 }
 
 bool ShardCommands::remove(std::uint32_t slot, std::uint32_t generation) {
-  if (!current_handle(slot, generation)) return false;
+  if (!current_handle(slot, generation)) return was_removed(slot, generation);
   SessionHot& hot = shard_.hot_[slot];
   shard_.table_.erase(hot.id.data());
   hot.state = LifeState::kFree;
@@ -74,7 +96,7 @@ bool ShardCommands::install_next(std::uint32_t slot, std::uint32_t generation, c
     return false;
   }
   SessionHot& hot = shard_.hot_[slot];
-  if (same_keys(hot.next, offered) || same_keys(hot.current, offered)) return true;
+  if (holds(hot, offered)) return true;
   if (hot.next.valid || offered.epoch != hot.current.epoch + 1) {
     shard_.retire(offered);
     return false;
@@ -86,7 +108,7 @@ bool ShardCommands::install_next(std::uint32_t slot, std::uint32_t generation, c
 bool ShardCommands::install_jump(const JumpInit& jump) {
   JumpInit offered = jump;
   const bool known = current_handle(jump.slot, jump.generation);
-  if (known && same_keys(shard_.hot_[jump.slot].current, jump.current)) return true;
+  if (known && holds(shard_.hot_[jump.slot], jump.current)) return true;
   if (!known || jump.current.epoch <= shard_.hot_[jump.slot].current.epoch) {
     shard_.retire(offered.current);
     shard_.retire(offered.next);

@@ -1,7 +1,9 @@
 // What control can make a shard do. Run on the owner, from its mailbox (or before the worker starts).
 //
 // Every command names slot and generation; a stale one is refused (returns false) and changes nothing. All
-// are idempotent: repeating one that was carried out returns true and changes nothing.
+// but rekey() are idempotent: repeating one that was carried out returns true and changes nothing, as long as
+// the keys it brought are still in use. Keys of a refused command go on the retired list, so that every key
+// that was handed in comes back once.
 #pragma once
 
 #include <array>
@@ -48,8 +50,7 @@ class ShardCommands {
   // Takes the session out of the table, retires all its keys and windows. Packets in flight see
   // kUnknownSession.
   bool remove(std::uint32_t slot, std::uint32_t generation);
-  // Accepts `next` when it is exactly current + 1. Keys of a refused reference are put on the retired list
-  // unless they are already installed (idempotence).
+  // Accepts `next` when it is exactly current + 1.
   bool install_next(std::uint32_t slot, std::uint32_t generation, const KeyRef& next);
   bool install_jump(const JumpInit& jump);
   // Gives up every receive-only epoch <= `epoch`.
@@ -67,6 +68,9 @@ class ShardCommands {
 
  private:
   bool current_handle(std::uint32_t slot, std::uint32_t generation) const;
+  bool was_removed(std::uint32_t slot, std::uint32_t generation) const;
+  bool holds(const SessionHot& hot, const KeyRef& ref) const;
+  void set_up(SessionHot& hot, const SessionInit& init);
   void apply_jump(JumpInit& jump);
 
   Shard& shard_;
