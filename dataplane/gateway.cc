@@ -98,7 +98,7 @@ void Gateway::launch() {
     if (rte_eal_remote_launch(run_worker, argument.get(), lcore) != 0) {
       throw std::runtime_error(fmt::format("lcore {} did not take worker {}", lcore, i));
     }
-    argument.release();
+    (void)argument.release();  // run_worker deletes it
   }
 }
 
