@@ -129,7 +129,7 @@ struct alignas(64) SessionHot {
   std::uint32_t rekeys = 0;           // epochs left by our own decision
   std::uint32_t followed = 0;         // epochs entered because the peer did
   std::uint32_t catch_ups = 0;        // jumps of more than one
-  std::uint64_t grace_accepts = 0;    // packets opened with previous or older keys
+  std::uint64_t grace_accepts = 0;    // new packets of previous or older epochs
 
   // Line 6, transmit: read-mostly.
   OuterTemplate outer;

@@ -33,6 +33,13 @@ bool ShardCommands::holds(const SessionHot& hot, const KeyRef& ref) const {
                      [&](const KeyRef& held) { return same_keys(held, ref); });
 }
 
+// Any of its keys in use: the jump was carried out before, and giving back the others would do no good.
+bool ShardCommands::carried_out(const SessionHot& hot, const JumpInit& jump) const {
+  return holds(hot, jump.current) || holds(hot, jump.next) ||
+         std::any_of(jump.skipped.begin(), jump.skipped.begin() + jump.skipped_count,
+                     [&](const KeyRef& ref) { return holds(hot, ref); });
+}
+
 bool ShardCommands::add(const SessionInit& init) {
   KeyRef offered = init.current;
   if (current_handle(init.slot, init.generation) && shard_.hot_[init.slot].id == init.id) return true;
@@ -108,7 +115,7 @@ bool ShardCommands::install_next(std::uint32_t slot, std::uint32_t generation, c
 bool ShardCommands::install_jump(const JumpInit& jump) {
   JumpInit offered = jump;
   const bool known = current_handle(jump.slot, jump.generation);
-  if (known && holds(shard_.hot_[jump.slot], jump.current)) return true;
+  if (known && carried_out(shard_.hot_[jump.slot], jump)) return true;
   if (!known || jump.current.epoch <= shard_.hot_[jump.slot].current.epoch) {
     shard_.retire(offered.current);
     shard_.retire(offered.next);

@@ -2,7 +2,7 @@
 //
 // Every command names slot and generation; a stale one is refused (returns false) and changes nothing. All
 // but rekey() are idempotent: repeating one that was carried out returns true and changes nothing, as long as
-// the keys it brought are still in use. Keys of a refused command go on the retired list, so that every key
+// any key it brought is still in use. Keys of a refused command go on the retired list, so that every key
 // that was handed in comes back once.
 #pragma once
 
@@ -70,6 +70,7 @@ class ShardCommands {
   bool current_handle(std::uint32_t slot, std::uint32_t generation) const;
   bool was_removed(std::uint32_t slot, std::uint32_t generation) const;
   bool holds(const SessionHot& hot, const KeyRef& ref) const;
+  bool carried_out(const SessionHot& hot, const JumpInit& jump) const;
   void set_up(SessionHot& hot, const SessionInit& init);
   void apply_jump(JumpInit& jump);
 

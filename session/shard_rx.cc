@@ -142,7 +142,6 @@ RxOutcome Shard::accept(std::uint32_t slot, const RxFields& fields, EpochBranch 
                         std::uint32_t text_bytes, std::uint64_t now_tsc) {
   SessionHot& hot = hot_[slot];
   note_authentic(slot, fields.epoch);
-  hot.last_rx_tsc = now_tsc;
   const bool data = is_data(fields.flags);
   const bool gated = data && !path_validated(hot, fields.path);
   // The path gate comes before recording (W-16), yet a duplicate is a duplicate on every path.
@@ -154,6 +153,13 @@ RxOutcome Shard::accept(std::uint32_t slot, const RxFields& fields, EpochBranch 
     outcome.duplicate_reliable = verdict == ReplayVerdict::kDuplicate && data && !gated &&
                                  (fields.flags & kFlagReliable) != 0 && (fields.flags & kFlagCoalesced) == 0;
     return outcome;
+  }
+  // No replay. Only such packets show that the peer lives, and only they may spend the grace: anyone can
+  // repeat old RELIABLE packets until nothing is left for those still on their way.
+  hot.last_rx_tsc = now_tsc;
+  if (fields.epoch != hot.current.epoch) [[unlikely]] {
+    ++hot.grace_accepts;
+    if (hot.previous_pkts_left > 0) --hot.previous_pkts_left;
   }
   if (gated) [[unlikely]] {
     ++hot.rx_other_drops;
@@ -175,12 +181,8 @@ void Shard::note_authentic(std::uint32_t slot, std::uint8_t epoch) {
   SessionHot& hot = hot_[slot];
   if (hot.next.valid && epoch == hot.next.epoch) [[unlikely]]
     advance_to_next(slot, false);
-  if (epoch == hot.current.epoch) [[likely]] {
+  if (epoch == hot.current.epoch) [[likely]]
     ++hot.opens_in_epoch;
-  } else {
-    ++hot.grace_accepts;
-    if (hot.previous_pkts_left > 0) --hot.previous_pkts_left;
-  }
   if (!hot.heard || epoch > hot.peer_epoch) [[unlikely]] {
     hot.peer_epoch = epoch;
     hot.heard = true;

@@ -208,6 +208,17 @@ TEST_F(ShardCommandsTest, LongestJumpKeepsAllThatMayStillArrive) {
   EXPECT_EQ(branch_of(rig_, 10), EpochBranch::kReject);
 }
 
+TEST(ShardMemory, AnIdleSessionTakesAtMostFourKibibytes) {
+  session::ShardLimits few;
+  few.sessions = 1U << 10;
+  session::ShardLimits many = few;
+  many.sessions = 1U << 20;
+  const std::uint32_t more = many.sessions - few.sessions;
+  many.keys += 2 * more;  // one each way
+  const std::size_t bytes = session::Shard::bytes_needed(many) - session::Shard::bytes_needed(few);
+  EXPECT_LE(bytes / more + 2 * sizeof(crypto::KeySlot), 4096U);
+}
+
 TEST_F(ShardCommandsTest, JumpTwiceIsJumpOnce) {
   rig_.add(10);
   const JumpInit jump = make_jump(rig_, 14);
@@ -220,6 +231,18 @@ TEST_F(ShardCommandsTest, JumpTwiceIsJumpOnce) {
   EXPECT_TRUE(rig_.take_retired().empty());
   EXPECT_EQ(hot().catch_ups, 1U);
   EXPECT_EQ(hot().current.epoch, 15);
+}
+
+TEST_F(ShardCommandsTest, JumpIsKnownAgainByWhatIsLeftOfIt) {
+  rig_.add(10);
+  const JumpInit jump = make_jump(rig_, 14);
+  ASSERT_TRUE(commands().install_jump(jump));
+  ASSERT_TRUE(commands().rekey(0, 1));
+  ASSERT_TRUE(commands().retire_previous(0, 1, 14));
+  (void)rig_.take_retired();
+  EXPECT_TRUE(commands().install_jump(jump));
+  EXPECT_TRUE(rig_.take_retired().empty());
+  EXPECT_TRUE(rig_.is_out(hot().current.recv_key));
 }
 
 TEST_F(ShardCommandsTest, JumpBackIsRefused) {

@@ -280,6 +280,24 @@ TEST_F(ShardRx, GraceIsBoundedInPackets) {
   EXPECT_EQ(rig.hot().grace_accepts, 3U);
 }
 
+TEST_F(ShardRx, ReplaysSpendNoGraceAndAreNoSignOfLife) {
+  session::ShardLimits limits = support::small_shard();
+  limits.previous_pkts = 3;
+  support::ShardRig rig(limits);
+  rig.add(4);
+  auto& shard = rig.shard();
+  ASSERT_EQ(shard.accept(0, fields(4, 1, kReliable), EpochBranch::kCurrent, 10, 1).action,
+            RxAction::kDeliver);
+  rig.rekey_to(5);
+  for (std::uint64_t tsc = 2; tsc < 10; ++tsc) {
+    ASSERT_EQ(shard.pick_key(rig.hot(), fields(4, 1, kReliable), 0).branch, EpochBranch::kPrevious);
+    ASSERT_TRUE(shard.accept(0, fields(4, 1, kReliable), EpochBranch::kPrevious, 10, tsc).duplicate_reliable);
+  }
+  EXPECT_EQ(rig.hot().previous_pkts_left, 3U);
+  EXPECT_EQ(rig.hot().grace_accepts, 0U);
+  EXPECT_EQ(rig.hot().last_rx_tsc, 1U);
+}
+
 TEST_F(ShardRx, PeerIsReportedAsHeardOnceAnEpoch) {
   rig_.add(4);
   const auto heard = [&] {
