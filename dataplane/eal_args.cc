@@ -2,7 +2,10 @@
 
 #include <algorithm>
 #include <array>
+#include <filesystem>
+#include <fstream>
 #include <string_view>
+#include <system_error>
 #include <utility>
 
 #include <fmt/core.h>
@@ -95,6 +98,21 @@ std::vector<unsigned> usable_cpus() {
   }
   if (cpus.empty()) cpus.push_back(0);
   return cpus;
+}
+
+void remove_hugepage_files(const std::string& prefix) {
+  namespace fs = std::filesystem;
+  std::ifstream mounts("/proc/self/mounts");
+  std::string device, folder, type, rest;
+  while (mounts >> device >> folder >> type && std::getline(mounts, rest)) {
+    if (type != "hugetlbfs") continue;
+    std::error_code ignored;  // a folder that is not ours to read holds no file of ours
+    std::vector<fs::path> ours;
+    for (const fs::directory_entry& file : fs::directory_iterator(folder, ignored)) {
+      if (file.path().filename().string().starts_with(prefix + "map_")) ours.push_back(file.path());
+    }
+    for (const fs::path& file : ours) fs::remove(file, ignored);
+  }
 }
 
 }  // namespace dataplane

@@ -19,4 +19,7 @@ std::vector<std::string> eal_arguments(const GatewayConfig& config, const std::v
 // CPUs of this process, in order.
 std::vector<unsigned> usable_cpus();
 
+// Unlinks what EAL left in all hugetlbfs mounts under this file prefix. After rte_eal_cleanup() only.
+void remove_hugepage_files(const std::string& prefix);
+
 }  // namespace dataplane

@@ -5,6 +5,7 @@
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
+#include <filesystem>
 #include <fstream>
 #include <stdexcept>
 
@@ -125,12 +126,18 @@ int finish(const Options& options, const Snapshot& snapshot) {
   return snapshot.books.balanced() && snapshot.pools_full.value_or(false) ? kExitOk : kExitFailure;
 }
 
-// Gives EAL's files and hugepages back on every way out.
+// Gives EAL's files and hugepages back on every way out. EAL leaves the files behind its hugepages, with what
+// packets were in them, so they are unlinked here.
 struct EalCleanup {
-  EalCleanup() = default;
-  ~EalCleanup() { rte_eal_cleanup(); }
+  EalCleanup() : prefix(std::filesystem::path(rte_eal_get_runtime_dir()).filename().string()) {}
+  ~EalCleanup() {
+    rte_eal_cleanup();
+    remove_hugepage_files(prefix);
+  }
   EalCleanup(const EalCleanup&) = delete;
   EalCleanup& operator=(const EalCleanup&) = delete;
+
+  std::string prefix;  // of EAL's files
 };
 
 std::unique_ptr<Gateway> make_gateway(const GatewayConfig& config, session::EpochStore& store) {
