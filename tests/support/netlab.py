@@ -147,7 +147,8 @@ class Namespace:
         return run(*self.prefix(), *command, **options)
 
     def ip(self, *words):
-        return run("ip", "-n", self.name, *words)
+        # Not `ip -n`, which also makes a mount namespace and fails in a chroot, whose root is no mount point.
+        return self.run("ip", *words)
 
     def start(self, *command, **options):
         """Starts a process that ends with the lab."""
@@ -245,8 +246,8 @@ class Lab:
         return self.namespaces[name]
 
     def cable(self, left, left_name, right, right_name, mtu=1500):
-        run("ip", "-n", left.name, "link", "add", left_name, "mtu", str(mtu), "type", "veth", "peer", "name", right_name,
-            "mtu", str(mtu), "netns", right.name)
+        left.ip("link", "add", left_name, "mtu", str(mtu), "type", "veth", "peer", "name", right_name, "mtu", str(mtu),
+                "netns", right.name)
         for space, name in ((left, left_name), (right, right_name)):
             space.quiet_offloads(name)
 
