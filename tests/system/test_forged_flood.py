@@ -19,6 +19,7 @@ AHEAD = 16
 FRAME_BYTES = 200
 HELD_RATE = 20_000     # what a small machine can take in besides its own traffic
 FLOOD_S = 6
+MOST_LOST = 0.02       # in the queues of interfaces, while the machine lets a gateway wait
 # session/cold.h: trial opens of one session, and how many more a second.
 TRIAL_BURST = 64
 TRIALS_PER_SECOND = 256
@@ -64,7 +65,10 @@ def paced(pair, report, injector, frames):
                  f"{sent} sent, {found['drops']}")
     report.check("the session kept its epoch", pair.epochs() == epochs, f"{epochs} before, {pair.epochs()} after")
     for letter, result in flow.items():
-        report.check(f"traffic to {letter} flowed without loss during the flood", result["lost"] == 0, str(result))
+        report.check(f"traffic to {letter} flowed during the flood", result["lost"] <= MOST_LOST * result["sent"],
+                     str(result))
+    report.check("the gateway itself dropped nothing but forged packets", not set(found["drops"]) - set(FORGED_REASONS),
+                 str(found["drops"]))
     trials = found["drops"].get("epoch_ahead_forged", 0)
     bound = TRIAL_BURST + TRIALS_PER_SECOND * (FLOOD_S + 2)
     report.check("control tried no more than its budget", trials <= bound, f"{trials} trial opens, at most {bound}")
