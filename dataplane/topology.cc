@@ -9,6 +9,7 @@
 #include <rte_mbuf.h>
 
 #include "dataplane/message.h"
+#include "dataplane/ring_elem.h"
 #include "dataplane/topology_pvt.h"
 
 namespace dataplane {
@@ -25,7 +26,7 @@ unsigned next_instance() {
 
 rte_ring* make_ring(const std::string& name, unsigned element_bytes, unsigned count, int socket) {
   rte_ring* ring =
-      rte_ring_create_elem(name.c_str(), element_bytes, count, socket, RING_F_SP_ENQ | RING_F_SC_DEQ);
+      phantom_ring_create_elem(name.c_str(), element_bytes, count, socket, RING_F_SP_ENQ | RING_F_SC_DEQ);
   if (ring == nullptr) {
     throw std::runtime_error(fmt::format(
         "ring {} of {} entries cannot be created ({}); ring sizes under [pools] are powers of two, "

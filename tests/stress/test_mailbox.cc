@@ -11,6 +11,7 @@
 
 #include "dataplane/mailbox.h"
 #include "dataplane/message.h"
+#include "dataplane/ring_elem.h"
 
 namespace {
 
@@ -26,7 +27,7 @@ struct Freed {
 
 // A ring of elements of `bytes` on plain, cache-line aligned memory.
 std::unique_ptr<void, Freed> make_ring(unsigned bytes) {
-  const auto size = static_cast<std::size_t>(rte_ring_get_memsize_elem(bytes, kRing));
+  const auto size = static_cast<std::size_t>(dataplane::phantom_ring_memsize_elem(bytes, kRing));
   std::unique_ptr<void, Freed> memory(std::aligned_alloc(64, (size + 63) / 64 * 64));
   rte_ring_init(static_cast<rte_ring*>(memory.get()), "stress", kRing, RING_F_SP_ENQ | RING_F_SC_DEQ);
   return memory;

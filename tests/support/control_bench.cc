@@ -8,6 +8,7 @@
 #include <sys/stat.h>
 
 #include "dataplane/mailbox.h"
+#include "dataplane/ring_elem.h"
 
 namespace support {
 namespace {
@@ -33,8 +34,8 @@ dataplane::Port port_of(unsigned index) {
 }
 
 rte_ring* ring(const std::string& name, unsigned element, unsigned size) {
-  rte_ring* made =
-      rte_ring_create_elem(name.c_str(), element, size, SOCKET_ID_ANY, RING_F_SP_ENQ | RING_F_SC_DEQ);
+  rte_ring* made = dataplane::phantom_ring_create_elem(name.c_str(), element, size, SOCKET_ID_ANY,
+                                                       RING_F_SP_ENQ | RING_F_SC_DEQ);
   if (made == nullptr) throw std::runtime_error("ring " + name);
   return made;
 }

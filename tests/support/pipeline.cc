@@ -16,6 +16,7 @@
 
 #include "dataplane/checksum.h"
 #include "dataplane/mailbox.h"
+#include "dataplane/ring_elem.h"
 #include "session/shard_commands.h"
 #include "session/table.h"
 
@@ -329,8 +330,10 @@ void Gateway::make_worker(const std::string& name, const GatewayOptions& options
   parts.shard = std::make_unique<session::Shard>(
       limits, slots, std::span<std::byte>(parts.shard_memory->data(), parts.shard_memory->bytes()));
   const unsigned flags = RING_F_SP_ENQ | RING_F_SC_DEQ;
-  parts.to_worker = rte_ring_create_elem((base + "tw").c_str(), sizeof(Message), 256, SOCKET_ID_ANY, flags);
-  parts.to_control = rte_ring_create_elem((base + "tc").c_str(), sizeof(Message), 256, SOCKET_ID_ANY, flags);
+  parts.to_worker =
+      dataplane::phantom_ring_create_elem((base + "tw").c_str(), sizeof(Message), 256, SOCKET_ID_ANY, flags);
+  parts.to_control =
+      dataplane::phantom_ring_create_elem((base + "tc").c_str(), sizeof(Message), 256, SOCKET_ID_ANY, flags);
   check(parts.to_worker != nullptr && parts.to_control != nullptr, "mailbox");
   parts.punt = make_ring(base + "p", 256);
   for (unsigned from = 0; from < options.workers; ++from) {

@@ -181,7 +181,7 @@ TEST_P(SealedPacket, TheWorkersFramingAndTheEngineReproduceIt) {
                       {}};
   session::build_nonce(job.nonce.data(), keys.nonce_prefix.data(), h.epoch, h.stream_id, h.sequence,
                        h.path_id);
-  EXPECT_EQ(vectors::hex(job.nonce.data(), job.nonce.size()), packet.at("nonce"));
+  EXPECT_EQ(vectors::hex(job.nonce.data(), job.nonce.size()), packet.at("nonce").get<std::string>());
   engine_.seal_batch(&job, 1);
   EXPECT_EQ(vectors::hex(image), without_extensions(packet));
 }
