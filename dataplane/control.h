@@ -12,8 +12,13 @@
 
 #include "dataplane/topology.h"
 #include "session/epoch_store.h"
+#include "session/path_manager.h"
 
 namespace dataplane {
+
+struct PathCounters {  // of one slot, as its worker counts
+  std::uint64_t tx_pkts = 0, tx_bytes = 0, rx_pkts = 0, rx_bytes = 0;
+};
 
 struct SessionView {  // for show and metrics
   std::string name;
@@ -29,7 +34,17 @@ struct SessionView {  // for show and metrics
   std::uint64_t rekeys = 0, followed = 0, catch_ups = 0, grace_accepts = 0;
   std::uint64_t auth_failed = 0, replayed = 0;
   double epochs_left_seconds = -1;
+  // Seconds until the budget is used up at the present rate, by the scarcest of epochs, sequences and seals;
+  // negative: no rate yet. `budget_limit` names the scarcest.
+  double budget_left_seconds = -1;
+  std::string budget_limit;
+  std::string replaced_by;   // a session that takes over, or took over, the routes
+  double idle_seconds = -1;  // since the peer was heard last; negative: never
   std::string peer;
+  std::vector<session::PathSlotView> paths;
+  std::vector<PathCounters> path_counters;  // beside `paths`
+  std::uint64_t handed_over = 0;            // packets that came to another worker first
+  bool steered = false;                     // an rte_flow rule brings its packets to its worker
 };
 
 struct NeighbourView {

@@ -11,6 +11,7 @@
 #include <type_traits>
 
 #include "dataplane/address.h"
+#include "session/epoch_store.h"
 #include "session/hot.h"
 #include "session/shard_commands.h"
 
@@ -27,7 +28,13 @@ enum class MessageKind : std::uint8_t {
   kRetirePrevious,  // epoch in `a`
   kGrantSequences,  // stream in `b`, limit in `c`
   kRekey,
-  kSetOuter,            // outer; worker answers kOuterDone with the same pointer
+  kSetOuter,   // outer; worker answers kOuterDone with the same pointer
+  kSetPaths,   // plan; worker answers kPathsDone with the same pointer
+  kSetAlias,   // hop word in `c`: inner sources that route into it pass the source check as well; 0: none
+  kSendProbe,  // probe; worker answers kProbeDone with the same pointer
+  kListen,     // endpoint with index `b`: Phantom packets to it are ours from now on (`a` 1) or no longer (0)
+  kFence,  // answered by kFenceDone with the same `c` once every packet that siblings handed over before it
+           // has been worked off, and everything this worker handed over before is in its sibling's ring
   kPathValidated,       // path in `a`, yes/no in `b`
   kSetState,            // LifeState in `a`
   kAheadBudget,         // packets in `c` that may still go to control: one of that session was authentic
@@ -41,14 +48,19 @@ enum class MessageKind : std::uint8_t {
   kInitDone,
   kJumpDone,
   kOuterDone,
+  kPathsDone,
+  kProbeDone,
+  kFenceDone,
   kSessionRemoved,
   kAdvanced,     // epoch in `a`
   kHeard,        // peer epoch in `a`
   kSequenceLow,  // stream in `b`, next in `c`
   kDead,
   kKeyRetired,      // key index in `c`
-  kPathValidation,  // path in `a`, bytes: an authentic PATH_VALIDATION packet
-  kNeighbourMiss,   // neighbour.address, port: packets wait for it
+  kPathValidation,  // path in `a`, origin: an authentic PATH_VALIDATION packet and where it came from
+  kNewSource,  // path in `a`, origin: an authentic packet, the newest of its stream, came over an unknown
+               // address pair; first 4 bytes of origin.value: its UDP payload bytes, host order
+  kNeighbourMiss,  // neighbour.address, port: packets wait for it
 };
 
 // State of a next hop as workers see it. Index = adjacency id, allocated by control, the same on all workers.
@@ -61,6 +73,23 @@ struct NeighbourUpdate {
   NeighbourState state = NeighbourState::kFree;
   std::uint16_t adjacency = 0;
 };
+
+// 32 bytes on stream 0 to an address that the session need not send to otherwise. Control's memory, read by
+// the worker, handed back.
+struct ProbeInit {
+  session::OuterTemplate outer;  // outer.path_id: in the header
+  std::array<std::uint8_t, session::kPathChallengeBytes> value{};
+};
+
+// Where an authentic packet came from: remote address here, its port in the message's `b`; `c` is
+// origin_word(): family and index of the local endpoint (kListen).
+struct Origin {
+  std::array<std::uint8_t, session::kPathChallengeBytes> value;
+  std::array<std::uint8_t, 16> address;
+};
+inline std::uint32_t origin_word(std::uint8_t family, std::uint16_t local_index) {
+  return (std::uint32_t{local_index} << 8) | family;
+}
 
 struct alignas(64) Message {
   MessageKind kind{};
@@ -75,6 +104,10 @@ struct alignas(64) Message {
     session::JumpInit* jump;
     session::OuterTemplate* outer;
     rte_mbuf* mbuf;
+    session::PathPlan* plan;
+    ProbeInit* probe;
+    session::Endpoint endpoint;
+    Origin origin;
     NeighbourUpdate neighbour;
     std::array<std::uint8_t, 32> bytes;
   };

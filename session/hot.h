@@ -20,6 +20,8 @@ inline constexpr std::uint32_t kNone = 0xffffffffU;  // "no index", for keys, wi
 // Sending streams of a session: id 0 (control) and 1..31 (data). The tunnel profile uses 1..N, N <= 31,
 // default 16.
 inline constexpr unsigned kTxStreams = 32;
+// Ways a session may send over at one time.
+inline constexpr unsigned kTxPaths = 4;
 // Stream ids whose receive window is found without a search.
 inline constexpr unsigned kDirectRxStreams = 20;
 

@@ -42,6 +42,20 @@ struct JumpInit {
   std::array<KeyRef, kOlderEpochs> skipped{};
 };
 
+// Where packets of a session go from now on: built by control from session::PathSchedule, copied by the
+// worker, handed back. With one slot the session needs nothing but SessionHot::outer; more take a PathSet of
+// the shard's pool. Indices beyond `count` mean "none".
+struct PathPlan {
+  std::uint32_t slot = kNone;
+  std::uint32_t generation = 0;
+  std::uint32_t count = 0;                           // 1..kTxPaths
+  std::array<OuterTemplate, kTxPaths> outer{};       // path_id is the id in the header
+  std::array<std::uint32_t, kTxPaths> source_tag{};  // source_tag() of each address pair, as packets come in
+  std::array<std::uint8_t, kTxStreams> primary{};    // index into outer, by stream
+  std::array<std::uint8_t, kTxStreams> second{};     // where a copy goes as well
+  std::array<std::uint64_t, 4> validated_paths{1, 0, 0, 0};  // bit per path id that may carry data to us
+};
+
 class ShardCommands {
  public:
   explicit ShardCommands(Shard& shard) : shard_(shard) {}
