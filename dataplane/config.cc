@@ -1,14 +1,15 @@
 #include "dataplane/config.h"
 
 #include <array>
-#include <cctype>
 #include <filesystem>
 
 #include <fmt/core.h>
+#include <sys/un.h>
 
 #include "dataplane/address_text.h"
 #include "dataplane/config_check.h"
 #include "dataplane/config_reader.h"
+#include "dataplane/config_session.h"
 #include "dataplane/stats.h"
 
 namespace dataplane {
@@ -23,36 +24,14 @@ constexpr std::uint64_t kMaxSessions = 1U << 23;
 constexpr std::uint64_t kLeastMtu = 576;
 constexpr std::uint64_t kMostMtu = 9600;
 constexpr std::uint64_t kMaxRing = 1U << 15;
+// Above it is the kernel's "no user".
+constexpr std::uint64_t kMostUid = 0xfffffffe;
+constexpr std::size_t kMostSocketPath = sizeof(sockaddr_un::sun_path) - 1;
 
 constexpr std::array<Choice, 7> kLogLevels{
     {{"trace", 0}, {"debug", 1}, {"info", 2}, {"warn", 3}, {"error", 4}, {"critical", 5}, {"off", 6}}};
 enum PortRole { kLan = 1, kWan = 2 };
 constexpr std::array<Choice, 3> kPortRoles{{{"lan", kLan}, {"wan", kWan}, {"both", kLan | kWan}}};
-constexpr std::array<Choice, 2> kSessionRoles{{{"initiator", static_cast<int>(session::Role::kInitiator)},
-                                               {"responder", static_cast<int>(session::Role::kResponder)}}};
-constexpr std::array<Choice, 2> kSuites{
-    {{"aes-256-gcm", static_cast<int>(crypto::Suite::kAes256Gcm)},
-     {"chacha20-poly1305", static_cast<int>(crypto::Suite::kChaCha20Poly1305)}}};
-constexpr std::array<Choice, 2> kKdfs{{{"default", static_cast<int>(crypto::KdfVariant::kDefault)},
-                                       {"fips", static_cast<int>(crypto::KdfVariant::kFips)}}};
-
-// Used for files of EAL and in messages, so: short and plain.
-bool plain_name(const std::string& name) {
-  if (name.empty() || name.size() > 32) return false;
-  for (const char c : name) {
-    if (std::isalnum(static_cast<unsigned char>(c)) == 0 && c != '-' && c != '_' && c != '.') return false;
-  }
-  return name.front() != '.' && name.front() != '-';
-}
-
-void read_name(TableReader& r, std::string& out) {
-  r.text("name", out);
-  if (r.has("name") && !out.empty() && !plain_name(out)) {
-    r.issues().add(r.child("name"),
-                   fmt::format("1 to 32 letters, digits, '-', '_' or '.', found \"{}\"", out),
-                   "choose another name");
-  }
-}
 
 void read_gateway(TableReader& r, GatewayConfig& c) {
   read_name(r, c.name);
@@ -128,65 +107,10 @@ PortConfig read_port(TableReader& r) {
   return c;
 }
 
-void read_id(TableReader& r, session::SessionIdentity& identity) {
-  std::string hex;
-  r.text("id", hex);
-  if (!hex.empty() && !parse_hex(hex, identity.id.data(), identity.id.size())) {
-    r.issues().add(r.child("id"), fmt::format("64 hex digits, found {} characters", hex.size()),
-                   "make one with: openssl rand -hex 32");
-  }
-}
-
-void read_rekey(TableReader& r, session::SessionPolicy& policy) {
-  r.number("soft_limit", policy.rekey_soft_limit, 1, session::REKEY_SOFT_LIMIT);
-  r.number("watermark", policy.seq_rekey_watermark, 1, session::SEQ_REKEY_WATERMARK);
-  r.duration_ns("interval", policy.rekey_interval_ns, 10 * kMillisecondNs);
-  r.duration_ns("grace", policy.grace_ns, 10 * kMillisecondNs);
-}
-
-void read_policy(TableReader& r, session::SessionPolicy& policy) {
-  r.table("rekey", [&](TableReader& t) { read_rekey(t, policy); });
-  r.number("sequence_block", policy.sequence_block, 1024, session::kMaxSequenceBlock);
-  r.flag("unmodified_peer", policy.unmodified_peer);
-  r.flag("keep_previous_only", policy.keep_previous_only);
-  r.number("streams", policy.tx_streams, 1, session::kTxStreams - 1);
-}
-
-SessionEntry read_session(TableReader& r) {
-  const std::string endpoint = "an endpoint like 192.0.2.1:4500 or [2001:db8::1]:4500";
-  SessionEntry c;
-  c.line = r.line();
-  read_name(r, c.identity.name);
-  read_id(r, c.identity);
-  r.text("secret_file", c.secret_file);
-  if (const auto role = r.choice("role", kSessionRoles)) c.identity.role = static_cast<session::Role>(*role);
-  if (const auto suite = r.choice("suite", kSuites)) c.identity.suite = static_cast<crypto::Suite>(*suite);
-  if (const auto kdf = r.choice("kdf", kKdfs)) c.identity.variant = static_cast<crypto::KdfVariant>(*kdf);
-  r.parsed("local", c.local, parse_endpoint, endpoint);
-  r.parsed("peer", c.peer, parse_endpoint, endpoint);
-  r.flag("mss_clamp", c.mss_clamp);
-  r.flag("source_check", c.source_check);
-  read_policy(r, c.policy);
-  r.require("name", "a name of the session", "for example name = \"branch-7\"");
-  r.require("id", "64 hex digits that both ends share", "make them with: openssl rand -hex 32");
-  r.require("secret_file", "the file with the shared secret",
-            "make one with: openssl rand -hex 32 (mode 0600)");
-  r.require("role", "\"initiator\" or \"responder\"",
-            "one end of a session is initiator, the other responder");
-  r.require("local", endpoint, "an address of a WAN port of ours and a UDP port");
-  return c;
-}
-
-RouteConfig read_route(TableReader& r) {
-  RouteConfig c;
-  r.parsed("prefix", c.prefix, parse_prefix, "a prefix like 10.0.2.0/24 or fd00:2::/64");
-  r.text("session", c.session);
-  r.parsed("lan_gateway", c.lan_gateway, parse_address, "an IP address");
-  r.require("prefix", "a prefix like 10.0.2.0/24", "say which destinations take this route");
-  if (r.has("session") == r.has("lan_gateway")) {
-    r.issues().add(r.path(), "either session or lan_gateway", "keep one of the two keys");
-  }
-  return c;
+// Root and the gateway's own user may always.
+void read_control(TableReader& r, ControlConfig& c) {
+  r.text("socket", c.socket);
+  r.numbers("allow_uids", c.allow_uids, 0, kMostUid);
 }
 
 void read_file(TableReader& r, GatewayConfig& c) {
@@ -195,6 +119,7 @@ void read_file(TableReader& r, GatewayConfig& c) {
   r.table("cores", [&](TableReader& t) { read_cores(t, c.cores); });
   r.table("pools", [&](TableReader& t) { read_pools(t, c.pools); });
   r.table("limits", [&](TableReader& t) { read_limits(t, c.limits); });
+  r.table("control", [&](TableReader& t) { read_control(t, c.control); });
   r.table("eal", [&](TableReader& t) { t.texts("args", c.eal_args); });
   r.tables("port", [&](TableReader& t) { c.ports.push_back(read_port(t)); });
   r.tables("session", [&](TableReader& t) { c.sessions.push_back(read_session(t)); });
@@ -203,12 +128,17 @@ void read_file(TableReader& r, GatewayConfig& c) {
 }
 
 // Relative names of files are meant beside the configuration, wherever the gateway is started from.
-void beside_file(GatewayConfig& config) {
-  const std::filesystem::path folder = std::filesystem::absolute(config.file).parent_path();
-  config.state_dir = (folder / config.state_dir).lexically_normal();
-  for (SessionEntry& session : config.sessions) {
-    session.secret_file = (folder / session.secret_file).lexically_normal();
-  }
+void beside_file(GatewayConfig& config, ConfigIssues& issues) {
+  config.state_dir = beside(config, config.state_dir);
+  for (SessionEntry& session : config.sessions) session.secret_file = beside(config, session.secret_file);
+  if (config.control.socket.empty()) return;
+  const std::filesystem::path folder(config.run_dir.empty() ? beside(config, "") : config.run_dir);
+  config.control.socket = (std::filesystem::absolute(folder) / config.control.socket).lexically_normal();
+  if (config.control.socket.size() <= kMostSocketPath) return;
+  issues.add("control.socket",
+             fmt::format("a path of at most {} characters, found \"{}\" with {}", kMostSocketPath,
+                         config.control.socket, config.control.socket.size()),
+             "choose a shorter path");
 }
 
 }  // namespace
@@ -229,13 +159,13 @@ std::optional<GatewayConfig> load_config(const std::string& path, std::vector<Co
     TableReader reader(file, "", issues);
     read_file(reader, config);
     check_config(config, issues);
+    if (errors.size() == before) beside_file(config, issues);
   } catch (const toml::parse_error& error) {
     issues.add_at(static_cast<int>(error.source().begin.line), "",
                   fmt::format("TOML, found: {}", error.description()),
                   "correct the syntax there, or check that the file exists and may be read");
   }
   if (errors.size() != before) return {};
-  beside_file(config);
   return config;
 }
 

@@ -71,11 +71,18 @@ struct PoolConfig {
   std::uint16_t neighbour_packets = 16;  // held for one unresolved neighbour
 };
 
+// The local socket by which a running gateway is asked and told (rpc_server.h).
+struct ControlConfig {
+  std::string socket;                     // empty: none
+  std::vector<std::uint32_t> allow_uids;  // beside root and our own user
+};
+
 struct GatewayConfig {
-  std::string file;                   // where it was read from, for messages
-  std::string name = "phantom";       // identity of this gateway in the state store
-  std::string state_dir;              // state store
-  std::string run_dir;                // folder of EAL's runtime data; empty: EAL's choice
+  std::string file;              // where it was read from, for messages
+  std::string name = "phantom";  // identity of this gateway in the state store
+  std::string state_dir;         // state store
+  std::string run_dir;           // folder of EAL's runtime data; empty: EAL's choice
+  ControlConfig control;
   std::vector<std::string> eal_args;  // as after --eal
   CoreConfig cores;
   PoolConfig pools;
@@ -100,6 +107,18 @@ struct ConfigError {
 // Reads and checks a TOML file completely: unknown keys are errors; all errors are reported, not just the
 // first. Returns nothing when there is at least one error.
 std::optional<GatewayConfig> load_config(const std::string& path, std::vector<ConfigError>& errors);
+
+// One session by itself, with the routes that go into it.
+struct SessionText {
+  SessionEntry entry;
+  std::vector<RouteConfig> routes;
+};
+
+// Reads the keys of a [[session]] table, and `routes`, a list of prefixes; checks them against ports and
+// limits of `config`, and that the secret can be read. Names and ids that are in use already are the
+// caller's to find. Errors name fields as those of the first session of a file, e.g. session[0].local.
+std::optional<SessionText> load_session_text(const std::string& text, const GatewayConfig& config,
+                                             std::vector<ConfigError>& errors);
 
 // Reads the secrets of all sessions and throws them away again: each readable, and no two sessions with one
 // secret and role, which would use the same keys (protocol.md 6). For --check and before anything is started.

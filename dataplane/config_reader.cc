@@ -199,6 +199,23 @@ void TableReader::duration_ns(std::string_view key, std::uint64_t& out, std::uin
   }
 }
 
+void TableReader::numbers(std::string_view key, std::vector<std::uint32_t>& out, std::uint64_t least,
+                          std::uint64_t most) {
+  const toml::node* node = find(key);
+  if (node == nullptr) return;
+  const std::string expected = fmt::format("whole numbers from {} to {}", least, most);
+  const toml::array* array = node->as_array();
+  if (array == nullptr) return wrong_type(key, *node, "a list of " + expected);
+  for (const toml::node& element : *array) {
+    const auto value = element.value_exact<std::int64_t>();
+    if (!value || *value < 0 || static_cast<std::uint64_t>(*value) < least ||
+        static_cast<std::uint64_t>(*value) > most) {
+      return wrong_type(key, element, "a list of " + expected);
+    }
+    out.push_back(static_cast<std::uint32_t>(*value));
+  }
+}
+
 std::optional<int> TableReader::choice(std::string_view key, std::span<const Choice> choices) {
   std::string expected;
   for (const Choice& c : choices) expected += fmt::format("{}\"{}\"", expected.empty() ? "" : " or ", c.name);

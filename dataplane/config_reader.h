@@ -65,6 +65,8 @@ class TableReader {
   void flag(std::string_view key, bool& out);
   void text(std::string_view key, std::string& out);
   void texts(std::string_view key, std::vector<std::string>& out);
+  void numbers(std::string_view key, std::vector<std::uint32_t>& out, std::uint64_t least,
+               std::uint64_t most);
   void duration_ns(std::string_view key, std::uint64_t& out, std::uint64_t least_ns);
   // Nothing when the key is missing or its value is none of the choices.
   std::optional<int> choice(std::string_view key, std::span<const Choice> choices);

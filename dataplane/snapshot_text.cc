@@ -1,16 +1,14 @@
-// A snapshot as table, line of rates and JSON.
+// A snapshot as table and line of rates.
 #include <iterator>
 
 #include <fmt/core.h>
 #include <fmt/format.h>
-#include <nlohmann/json.hpp>
 
 #include "dataplane/snapshot.h"
 
 namespace dataplane {
 namespace {
 
-using Json = nlohmann::ordered_json;
 using Out = std::back_insert_iterator<std::string>;
 
 void print_ports(Out out, const Snapshot& s) {
@@ -73,92 +71,6 @@ void print_books(Out out, const Snapshot& s) {
     fmt::format_to(out, "pools: {}\n", *s.pools_full ? "full" : "packets are missing (a leak)");
 }
 
-template <std::size_t N>
-Json json_counts(const std::array<std::uint64_t, N>& counts, const std::array<std::string_view, N>& names) {
-  Json out = Json::object();
-  for (std::size_t i = 0; i < N; ++i) {
-    if (counts[i] != 0) out[std::string(names[i])] = counts[i];
-  }
-  return out;
-}
-
-Json json_port(const PortView& p) {
-  return {{"name", p.name},
-          {"device", p.device},
-          {"mac", p.mac},
-          {"mtu", p.mtu},
-          {"rx_pkts", p.sum.rx_pkts},
-          {"rx_bytes", p.sum.rx_bytes},
-          {"tx_pkts", p.sum.tx_pkts},
-          {"tx_bytes", p.sum.tx_bytes},
-          {"rx_missed", p.rx_missed},
-          {"rx_nombuf", p.rx_nombuf},
-          {"rx_errors", p.rx_errors},
-          {"tx_errors", p.tx_errors}};
-}
-
-Json json_worker(const WorkerView& w) {
-  const CoreStats& s = w.stats;
-  return {{"index", w.index},
-          {"lcore", w.lcore},
-          {"rx_pkts", w.rx_pkts},
-          {"tx_pkts", w.tx_pkts},
-          {"sealed_pkts", s.sealed_pkts},
-          {"opened_pkts", s.opened_pkts},
-          {"handed_off", s.handed_off},
-          {"taken_over", s.taken_over},
-          {"punted", s.punted},
-          {"hints_dropped", s.hints_dropped},
-          {"held", s.held},
-          {"loops", s.loops},
-          {"busy_loops", s.busy_loops},
-          {"busy_tsc", s.busy_tsc},
-          {"sleeps", s.sleeps},
-          {"cycles_per_pkt", w.cycles_per_pkt},
-          {"burst_pkts", w.burst_pkts},
-          {"burst_fill", s.burst_fill}};
-}
-
-Json json_session(const SessionView& v) {
-  return {{"name", v.name},
-          {"id", v.id_hex},
-          {"worker", v.worker},
-          {"state", state_name(v.state)},
-          {"epoch", v.epoch},
-          {"taken", v.taken},
-          {"peer_epoch", v.peer_epoch},
-          {"heard", v.heard},
-          {"rx_pkts", v.rx_pkts},
-          {"rx_bytes", v.rx_bytes},
-          {"tx_pkts", v.tx_pkts},
-          {"tx_bytes", v.tx_bytes},
-          {"rekeys", v.rekeys},
-          {"followed", v.followed},
-          {"catch_ups", v.catch_ups},
-          {"grace_accepts", v.grace_accepts},
-          {"auth_failed", v.auth_failed},
-          {"replayed", v.replayed},
-          {"epochs_left_seconds", v.epochs_left_seconds},
-          {"peer", v.peer}};
-}
-
-Json json_books(const Books& b) {
-  return {{"rx", b.rx},
-          {"originated", b.originated},
-          {"tx", b.tx},
-          {"drops", b.drops},
-          {"consumed", b.consumed},
-          {"held", b.held},
-          {"balanced", b.balanced()}};
-}
-
-template <typename List, typename Make>
-Json json_list(const List& list, Make make) {
-  Json out = Json::array();
-  for (const auto& one : list) out.push_back(make(one));
-  return out;
-}
-
 double megabits(std::uint64_t bytes, double seconds) {
   return static_cast<double>(bytes) * 8 / 1e6 / seconds;
 }
@@ -193,23 +105,6 @@ std::string rates_text(const Snapshot& before, const Snapshot& now) {
                     kilopackets(b.tx_pkts - a.tx_pkts, seconds), megabits(b.tx_bytes - a.tx_bytes, seconds));
   }
   return text + fmt::format(" | dropped {}\n", now.books.drops - before.books.drops);
-}
-
-std::string json_text(const Snapshot& s) {
-  Json out;
-  out["gateway"] = s.name;
-  out["seconds"] = s.seconds;
-  out["ports"] = json_list(s.ports, json_port);
-  out["workers"] = json_list(s.workers, json_worker);
-  out["sessions"] = json_list(s.sessions, json_session);
-  out["neighbours"] = json_list(s.neighbours, [](const NeighbourView& n) {
-    return Json{{"port", n.port}, {"address", n.address}, {"mac", n.mac}, {"state", n.state}};
-  });
-  out["drops"] = json_counts(s.drops, session::kDropReasonNames);
-  out["consumed"] = json_counts(s.consumed, session::kConsumedKindNames);
-  out["books"] = json_books(s.books);
-  if (s.pools_full) out["pools_full"] = *s.pools_full;
-  return out.dump(2) + "\n";
 }
 
 }  // namespace dataplane

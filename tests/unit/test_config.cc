@@ -196,7 +196,7 @@ TEST_F(Config, EachMistakeHasItsLineFieldAndAdvice) {
       {"unknown key", with("name = \"lan\"", "nmae = \"x\"\nname = \"lan\""), 5, "port[0].nmae",
        "did you mean \"name\"?"},
       {"unknown section", plus("[core]\nworkers = 1\n"), 25, "core", "did you mean \"cores\"?"},
-      {"nothing near", plus("[zzzzzzzz]\n"), 25, "zzzzzzzz", "known here: cores, eal"},
+      {"nothing near", plus("[zzzzzzzz]\n"), 25, "zzzzzzzz", "known here: control, cores, eal"},
       {"wrong type", with("name = \"a\"", "name = 7"), 2, "gateway.name", "found a value of type integer"},
       {"bad name", with("name = \"a\"", "name = \"a b\""), 2, "gateway.name", "letters, digits"},
       {"missing key", with("role = \"lan\"\n", ""), 4, "port[0].role", "the key is missing"},

@@ -1,0 +1,179 @@
+// A snapshot and its parts as JSON.
+#include "dataplane/snapshot_json.h"
+
+#include <nlohmann/json.hpp>
+
+#include "dataplane/address_text.h"
+#include "session/drop_reason.h"
+
+namespace dataplane {
+namespace {
+
+template <std::size_t N>
+Json json_counts(const std::array<std::uint64_t, N>& counts, const std::array<std::string_view, N>& names) {
+  Json out = Json::object();
+  for (std::size_t i = 0; i < N; ++i) {
+    if (counts[i] != 0) out[std::string(names[i])] = counts[i];
+  }
+  return out;
+}
+
+Json json_port(const PortView& p) {
+  return {{"name", p.name},
+          {"device", p.device},
+          {"mac", p.mac},
+          {"mtu", p.mtu},
+          {"rx_pkts", p.sum.rx_pkts},
+          {"rx_bytes", p.sum.rx_bytes},
+          {"tx_pkts", p.sum.tx_pkts},
+          {"tx_bytes", p.sum.tx_bytes},
+          {"rx_missed", p.rx_missed},
+          {"rx_nombuf", p.rx_nombuf},
+          {"rx_errors", p.rx_errors},
+          {"tx_errors", p.tx_errors}};
+}
+
+Json json_worker(const WorkerView& w) {
+  const CoreStats& s = w.stats;
+  return {{"index", w.index},
+          {"lcore", w.lcore},
+          {"rx_pkts", w.rx_pkts},
+          {"tx_pkts", w.tx_pkts},
+          {"sealed_pkts", s.sealed_pkts},
+          {"opened_pkts", s.opened_pkts},
+          {"handed_off", s.handed_off},
+          {"taken_over", s.taken_over},
+          {"punted", s.punted},
+          {"hints_dropped", s.hints_dropped},
+          {"held", s.held},
+          {"loops", s.loops},
+          {"busy_loops", s.busy_loops},
+          {"busy_tsc", s.busy_tsc},
+          {"sleeps", s.sleeps},
+          {"cycles_per_pkt", w.cycles_per_pkt},
+          {"burst_pkts", w.burst_pkts},
+          {"burst_fill", s.burst_fill}};
+}
+
+Json json_books(const Books& b) {
+  return {{"rx", b.rx},
+          {"originated", b.originated},
+          {"tx", b.tx},
+          {"drops", b.drops},
+          {"consumed", b.consumed},
+          {"held", b.held},
+          {"balanced", b.balanced()}};
+}
+
+template <typename List, typename Make>
+Json json_list(const List& list, Make make) {
+  Json out = Json::array();
+  for (const auto& one : list) out.push_back(make(one));
+  return out;
+}
+
+Json json_ends(const session::PathEnds& ends) {
+  return {{"local", to_text(ends.local)}, {"peer", to_text(ends.remote)}};
+}
+
+const char* path_state_name(session::PathState state) {
+  switch (state) {
+    case session::PathState::kUnknown:
+      return "unknown";
+    case session::PathState::kUnvalidated:
+      return "unvalidated";
+    case session::PathState::kValidating:
+      return "validating";
+    case session::PathState::kValidated:
+      return "validated";
+    case session::PathState::kFailed:
+      return "failed";
+  }
+  return "unknown";
+}
+
+}  // namespace
+
+Json session_json(const SessionView& v) {
+  Json out = {{"name", v.name},
+              {"id", v.id_hex},
+              {"worker", v.worker},
+              {"state", state_name(v.state)},
+              {"epoch", v.epoch},
+              {"taken", v.taken},
+              {"peer_epoch", v.peer_epoch},
+              {"heard", v.heard},
+              {"rx_pkts", v.rx_pkts},
+              {"rx_bytes", v.rx_bytes},
+              {"tx_pkts", v.tx_pkts},
+              {"tx_bytes", v.tx_bytes},
+              {"rekeys", v.rekeys},
+              {"followed", v.followed},
+              {"catch_ups", v.catch_ups},
+              {"grace_accepts", v.grace_accepts},
+              {"auth_failed", v.auth_failed},
+              {"replayed", v.replayed},
+              {"epochs_left_seconds", v.epochs_left_seconds},
+              {"budget_left_seconds", v.budget_left_seconds},
+              {"budget_limit", v.budget_limit},
+              {"replaced_by", v.replaced_by},
+              {"idle_seconds", v.idle_seconds},
+              {"peer", v.peer},
+              {"handed_over", v.handed_over},
+              {"steered", v.steered}};
+  out["paths"] = paths_json(v);
+  return out;
+}
+
+Json paths_json(const SessionView& v) {
+  Json out = Json::array();
+  for (std::size_t i = 0; i < v.paths.size(); ++i) {
+    const session::PathSlotView& p = v.paths[i];
+    Json one = {{"path", p.slot},
+                {"local", to_text(p.ends.local)},
+                {"peer", to_text(p.ends.remote)},
+                {"state", path_state_name(p.state)},
+                {"up", p.up},
+                {"in_use", p.in_use},
+                {"srtt_ms", p.srtt_ms},
+                {"rttvar_ms", p.rttvar_ms},
+                {"loss", p.loss},
+                {"probes_sent", p.probes_sent},
+                {"probes_answered", p.probes_answered},
+                {"migrations", p.migrations}};
+    if (p.candidate) one["candidate"] = json_ends(*p.candidate);
+    if (p.fallback) one["fallback"] = json_ends(*p.fallback);
+    if (i < v.path_counters.size()) {
+      const PathCounters& counters = v.path_counters[i];
+      one["rx_pkts"] = counters.rx_pkts;
+      one["rx_bytes"] = counters.rx_bytes;
+      one["tx_pkts"] = counters.tx_pkts;
+      one["tx_bytes"] = counters.tx_bytes;
+    }
+    out.push_back(std::move(one));
+  }
+  return out;
+}
+
+Json snapshot_json(const Snapshot& s) {
+  Json out;
+  out["gateway"] = s.name;
+  out["seconds"] = s.seconds;
+  out["ports"] = json_list(s.ports, json_port);
+  out["workers"] = json_list(s.workers, json_worker);
+  out["sessions"] = json_list(s.sessions, session_json);
+  out["neighbours"] = json_list(s.neighbours, [](const NeighbourView& n) {
+    return Json{{"port", n.port}, {"address", n.address}, {"mac", n.mac}, {"state", n.state}};
+  });
+  out["drops"] = json_counts(s.drops, session::kDropReasonNames);
+  out["consumed"] = json_counts(s.consumed, session::kConsumedKindNames);
+  out["books"] = json_books(s.books);
+  if (s.pools_full) out["pools_full"] = *s.pools_full;
+  return out;
+}
+
+std::string json_text(const Snapshot& snapshot) {
+  return snapshot_json(snapshot).dump(2) + "\n";
+}
+
+}  // namespace dataplane
