@@ -12,6 +12,7 @@
 
 #include "dataplane/address.h"
 #include "session/cold.h"
+#include "session/path_manager.h"
 #include "session/shard.h"
 
 namespace dataplane {
@@ -50,6 +51,10 @@ struct SessionEntry {
   session::SessionPolicy policy;
   session::Endpoint local;  // family, address and UDP port we send from and listen on
   session::Endpoint peer;   // family 0: unknown until the store or the peer tells
+  // Slot 0 is local and peer from above; these are 1, 2, 3. Weights and all else about paths: `paths`.
+  std::vector<session::PathEnds> more_paths;
+  session::PathPolicy paths;
+  bool prefer_stored_peer = false;  // the last validated address first, the configured one as a candidate
   bool mss_clamp = false;
   bool source_check = true;  // inner source must route back into the same session
   int line = 0;              // where it stands in the file, for messages

@@ -32,6 +32,8 @@ class Checker {
   void address_conflicts(std::size_t i, std::size_t a);
   void sessions();
   void session_endpoints(std::size_t i);
+  void ways(std::size_t i);
+  void way(const session::PathEnds& ends, const std::string& field);
   void routes();
   void route_target(std::size_t i);
   void limits();
@@ -186,23 +188,53 @@ void Checker::sessions() {
 
 void Checker::session_endpoints(std::size_t i) {
   const SessionEntry& session = config_.sessions[i];
-  const std::string field = fmt::format("session[{}].", i);
-  const PortConfig* port = port_of(IpAddress{session.local.address, session.local.family});
+  way({session.local, session.peer}, fmt::format("session[{}].", i));
+  ways(i);
+}
+
+void Checker::way(const session::PathEnds& ends, const std::string& field) {
+  if (issues_.any_under(field + "local")) return;
+  const PortConfig* port = port_of(IpAddress{ends.local.address, ends.local.family});
   if (port == nullptr || !port->wan) {
     issues_.add(
         field + "local",
-        fmt::format("an address of a port with role \"wan\" or \"both\", {} is {}", to_text(session.local),
+        fmt::format("an address of a port with role \"wan\" or \"both\", {} is {}", to_text(ends.local),
                     port == nullptr ? "on no port" : "on the LAN port \"" + port->name + "\""),
         "add the address to a WAN port, or use one of its addresses");
   }
-  if (session.peer.family != 0 && session.peer.family != session.local.family) {
+  if (ends.remote.family != 0 && ends.remote.family != ends.local.family) {
     issues_.add(
         field + "peer",
-        fmt::format("an endpoint of the same address family as local, found {}", to_text(session.peer)),
+        fmt::format("an endpoint of the same address family as local, found {}", to_text(ends.remote)),
         "use IPv4 for both or IPv6 for both");
   }
-  if (session.peer.family != 0 && session.peer == session.local) {
+  if (ends.remote.family != 0 && ends.remote == ends.local) {
     issues_.add(field + "peer", "the other gateway's endpoint, found our own", "name the peer's address");
+  }
+}
+
+// Ways of one session: no more than slots, all different, and one alone towards an unmodified peer.
+void Checker::ways(std::size_t i) {
+  const SessionEntry& session = config_.sessions[i];
+  const std::string base = fmt::format("session[{}].", i);
+  for (std::size_t p = 0; p < session.more_paths.size(); ++p) {
+    const std::string field = fmt::format("{}path[{}]", base, p);
+    const session::PathEnds& ends = session.more_paths[p];
+    way(ends, field + ".");
+    const auto same = [&](const session::PathEnds& other) { return other == ends; };
+    const auto before = session.more_paths.begin() + static_cast<std::ptrdiff_t>(p);
+    if (same({session.local, session.peer}) || std::any_of(session.more_paths.begin(), before, same)) {
+      issues_.add(field, "a way of its own, found local and peer of another way of this session",
+                  "change one of its ends or remove it");
+    }
+  }
+  if (session.more_paths.size() >= session::kTxPaths) {
+    issues_.add(fmt::format("{}path[{}]", base, session::kTxPaths - 1),
+                fmt::format("at most {} further ways", session::kTxPaths - 1), "remove some");
+  }
+  if (session.policy.unmodified_peer && !session.more_paths.empty()) {
+    issues_.add(base + "path[0]", "no further way: an unmodified peer takes data on path 0 alone",
+                "remove the [[session.path]] tables, or unmodified_peer");
   }
 }
 

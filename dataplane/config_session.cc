@@ -21,6 +21,16 @@ constexpr std::array<Choice, 2> kSuites{
      {"chacha20-poly1305", static_cast<int>(crypto::Suite::kChaCha20Poly1305)}}};
 constexpr std::array<Choice, 2> kKdfs{{{"default", static_cast<int>(crypto::KdfVariant::kDefault)},
                                        {"fips", static_cast<int>(crypto::KdfVariant::kFips)}}};
+constexpr std::array<Choice, 2> kMigrations{
+    {{"validated", static_cast<int>(session::MigrationPolicy::kValidated)},
+     {"off", static_cast<int>(session::MigrationPolicy::kOff)}}};
+constexpr std::array<Choice, 3> kSchedulers{
+    {{"lowest-latency", static_cast<int>(session::PathScheduler::kLowestLatency)},
+     {"weighted", static_cast<int>(session::PathScheduler::kWeighted)},
+     {"duplicate", static_cast<int>(session::PathScheduler::kDuplicate)}}};
+// Enough for megabits per second of any link; only the ratio counts.
+constexpr std::uint64_t kMostWeight = 1'000'000;
+const std::string kEndpoint = "an endpoint like 192.0.2.1:4500 or [2001:db8::1]:4500";
 
 // Used for files of EAL and in messages, so: short and plain.
 bool plain_name(const std::string& name) {
@@ -53,6 +63,36 @@ void read_policy(TableReader& r, session::SessionPolicy& policy) {
   r.flag("unmodified_peer", policy.unmodified_peer);
   r.flag("keep_previous_only", policy.keep_previous_only);
   r.number("streams", policy.tx_streams, 1, session::kTxStreams - 1);
+}
+
+// A further way, for the next slot. Ways beyond the last slot are read for their mistakes and reported by
+// check_config.
+void read_path(TableReader& r, SessionEntry& c) {
+  session::PathEnds ends;
+  std::uint32_t weight = 0;
+  r.parsed("local", ends.local, parse_endpoint, kEndpoint);
+  r.parsed("peer", ends.remote, parse_endpoint, kEndpoint);
+  r.number("weight", weight, 1, kMostWeight);
+  r.require("local", kEndpoint, "an address of a WAN port of ours and a UDP port");
+  c.more_paths.push_back(ends);
+  if (c.more_paths.size() < session::kTxPaths) c.paths.weight[c.more_paths.size()] = weight;
+}
+
+void read_paths(TableReader& r, SessionEntry& c) {
+  session::PathPolicy& policy = c.paths;
+  if (const auto migration = r.choice("migration", kMigrations)) {
+    policy.migration = static_cast<session::MigrationPolicy>(*migration);
+  }
+  if (const auto scheduler = r.choice("scheduler", kSchedulers)) {
+    policy.scheduler = static_cast<session::PathScheduler>(*scheduler);
+  }
+  r.duration_ns("probe_interval", policy.probe_interval_ns, 10 * kMillisecondNs);
+  r.duration_ns("fallback", policy.fallback_ns, 100 * kMillisecondNs);
+  r.flag("prefer_stored_peer", c.prefer_stored_peer);
+  r.number("weight", policy.weight[0], 1, kMostWeight);
+  r.tables("path", [&](TableReader& t) { read_path(t, c); });
+  policy.unmodified_peer = c.policy.unmodified_peer;
+  policy.tx_streams = c.policy.tx_streams;
 }
 
 // Routes were read as one list of the session; the checks know each by itself.
@@ -98,7 +138,6 @@ void read_name(TableReader& r, std::string& out) {
 }
 
 SessionEntry read_session(TableReader& r) {
-  const std::string endpoint = "an endpoint like 192.0.2.1:4500 or [2001:db8::1]:4500";
   SessionEntry c;
   c.line = r.line();
   read_name(r, c.identity.name);
@@ -107,18 +146,19 @@ SessionEntry read_session(TableReader& r) {
   if (const auto role = r.choice("role", kSessionRoles)) c.identity.role = static_cast<session::Role>(*role);
   if (const auto suite = r.choice("suite", kSuites)) c.identity.suite = static_cast<crypto::Suite>(*suite);
   if (const auto kdf = r.choice("kdf", kKdfs)) c.identity.variant = static_cast<crypto::KdfVariant>(*kdf);
-  r.parsed("local", c.local, parse_endpoint, endpoint);
-  r.parsed("peer", c.peer, parse_endpoint, endpoint);
+  r.parsed("local", c.local, parse_endpoint, kEndpoint);
+  r.parsed("peer", c.peer, parse_endpoint, kEndpoint);
   r.flag("mss_clamp", c.mss_clamp);
   r.flag("source_check", c.source_check);
   read_policy(r, c.policy);
+  read_paths(r, c);
   r.require("name", "a name of the session", "for example name = \"branch-7\"");
   r.require("id", "64 hex digits that both ends share", "make them with: openssl rand -hex 32");
   r.require("secret_file", "the file with the shared secret",
             "make one with: openssl rand -hex 32 (mode 0600)");
   r.require("role", "\"initiator\" or \"responder\"",
             "one end of a session is initiator, the other responder");
-  r.require("local", endpoint, "an address of a WAN port of ours and a UDP port");
+  r.require("local", kEndpoint, "an address of a WAN port of ours and a UDP port");
   return c;
 }
 

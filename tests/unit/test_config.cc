@@ -3,6 +3,7 @@
 #include <cstdio>
 #include <filesystem>
 #include <fstream>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -48,6 +49,14 @@ const std::string kGood =
     "prefix = \"10.0.2.0/24\"\n"
     "session = \"b\"\n";
 
+struct Bad {
+  const char* what;
+  std::string text;
+  int line;
+  const char* field;
+  const char* says;  // somewhere in expectation or advice
+};
+
 class Config : public ::testing::Test {
  protected:
   void SetUp() override {
@@ -81,16 +90,20 @@ class Config : public ::testing::Test {
     return text;
   }
 
+  void expect_each(std::span<const Bad> rows) {
+    for (const Bad& row : rows) {
+      EXPECT_FALSE(load(row.text)) << row.what;
+      ASSERT_EQ(errors_.size(), 1U) << row.what << "\n" << all();
+      EXPECT_EQ(errors_[0].line, row.line) << row.what << "\n" << all();
+      EXPECT_EQ(errors_[0].field, row.field) << row.what << "\n" << all();
+      EXPECT_NE(errors_[0].text().find(row.says), std::string::npos) << row.what << "\n" << all();
+      EXPECT_NE(errors_[0].text().find("gateway.toml:" + std::to_string(row.line)), std::string::npos)
+          << all();
+    }
+  }
+
   std::filesystem::path folder_;
   std::vector<ConfigError> errors_;
-};
-
-struct Bad {
-  const char* what;
-  std::string text;
-  int line;
-  const char* field;
-  const char* says;  // somewhere in expectation or advice
 };
 
 TEST_F(Config, GoodFileIsRead) {
@@ -128,7 +141,9 @@ TEST_F(Config, EveryKeyArrives) {
   text.replace(text.find("local ="), 0,
                "suite = \"chacha20-poly1305\"\nkdf = \"fips\"\npeer = \"192.0.2.2:4501\"\nstreams = 4\n"
                "mss_clamp = true\nsource_check = false\nunmodified_peer = true\nsequence_block = 4096\n"
-               "rekey = { soft_limit = 1000, watermark = 500, interval = \"1s\", grace = \"1500ms\" }\n");
+               "rekey = { soft_limit = 1000, watermark = 500, interval = \"1s\", grace = \"1500ms\" }\n"
+               "migration = \"off\"\nscheduler = \"duplicate\"\nprobe_interval = \"250ms\"\n"
+               "fallback = \"7s\"\nprefer_stored_peer = true\nweight = 3\n");
   text.replace(text.find("role = \"lan\""), 0,
                "mtu = 1400\ngateway4 = \"10.0.1.254\"\ngateway6 = \"fd00::ff\"\npromiscuous = true\n"
                "rx_descriptors = 512\ntx_descriptors = 256\n"
@@ -180,7 +195,70 @@ TEST_F(Config, EveryKeyArrives) {
   EXPECT_EQ(s.policy.seq_rekey_watermark, 500U);
   EXPECT_EQ(s.policy.rekey_interval_ns, 1'000'000'000U);
   EXPECT_EQ(s.policy.grace_ns, 1'500'000'000U);
+  EXPECT_EQ(s.paths.migration, session::MigrationPolicy::kOff);
+  EXPECT_EQ(s.paths.scheduler, session::PathScheduler::kDuplicate);
+  EXPECT_EQ(s.paths.probe_interval_ns, 250'000'000U);
+  EXPECT_EQ(s.paths.fallback_ns, 7'000'000'000U);
+  EXPECT_EQ(s.paths.weight[0], 3U);
+  EXPECT_TRUE(s.paths.unmodified_peer);
+  EXPECT_EQ(s.paths.tx_streams, 4U);
+  EXPECT_TRUE(s.prefer_stored_peer);
   EXPECT_EQ(to_text(c->routes.at(1).lan_gateway.value()), "fd00::9");
+}
+
+// A further way of the session: line 22 is its header.
+std::string with_path(const std::string& keys) {
+  std::string text = kGood;
+  return text.insert(text.find("[[route]]"), "[[session.path]]\n" + keys + "\n");
+}
+
+TEST_F(Config, FurtherWaysArrive) {
+  const auto c =
+      load(with_path("local = \"192.0.2.1:4501\"\npeer = \"198.51.100.2:4500\"\nweight = 20\n"
+                     "[[session.path]]\nlocal = \"192.0.2.1:4502\""));
+  ASSERT_TRUE(c) << all();
+  const SessionEntry& s = c->sessions.at(0);
+  ASSERT_EQ(s.more_paths.size(), 2U);
+  EXPECT_EQ(to_text(s.more_paths[0].local), "192.0.2.1:4501");
+  EXPECT_EQ(to_text(s.more_paths[0].remote), "198.51.100.2:4500");
+  EXPECT_EQ(s.more_paths[1].remote.family, 0);
+  EXPECT_EQ(s.paths.weight, (std::array<std::uint32_t, session::kTxPaths>{0, 20, 0, 0}));
+  EXPECT_EQ(s.paths.scheduler, session::PathScheduler::kLowestLatency);
+  EXPECT_EQ(s.paths.migration, session::MigrationPolicy::kValidated);
+}
+
+TEST_F(Config, WaysThatCannotBeAreNamed) {
+  const std::string more = "[[session.path]]\nlocal = \"192.0.2.1:450";
+  const Bad rows[] = {
+      {"no local", with_path("peer = \"192.0.2.9:1\""), 22, "session[0].path[0].local", "key is missing"},
+      {"local on LAN", with_path("local = \"10.0.1.1:1\""), 23, "session[0].path[0].local",
+       "LAN port \"lan\""},
+      {"local nowhere", with_path("local = \"10.9.1.1:1\""), 23, "session[0].path[0].local", "on no port"},
+      {"family", with_path("local = \"192.0.2.1:1\"\npeer = \"[fd00::1]:1\""), 24, "session[0].path[0].peer",
+       "same address family"},
+      {"peer is ours", with_path("local = \"192.0.2.1:1\"\npeer = \"192.0.2.1:1\""), 24,
+       "session[0].path[0].peer", "found our own"},
+      {"unknown key", with_path("local = \"192.0.2.1:1\"\nwieght = 1"), 24, "session[0].path[0].wieght",
+       "did you mean \"weight\"?"},
+      {"weight", with_path("local = \"192.0.2.1:1\"\nweight = 0"), 24, "session[0].path[0].weight",
+       "from 1 to 1000000"},
+      {"twice", with_path("local = \"192.0.2.1:4500\""), 22, "session[0].path[0]", "another way"},
+      {"too many", with_path("local = \"192.0.2.1:1\"\n" + more + "1\"\n" + more + "2\"\n" + more + "3\""),
+       28, "session[0].path[3]", "at most 3"},
+      {"unmodified peer",
+       with_path("local = \"192.0.2.1:1\"")
+           .replace(kGood.find("role = \"init"), 0, "unmodified_peer = true\n"),
+       23, "session[0].path[0]", "path 0 alone"},
+      {"migration", with("role = \"initiator\"", "migration = \"on\"\nrole = \"initiator\""), 19,
+       "session[0].migration", "\"validated\" or \"off\""},
+      {"scheduler", with("role = \"initiator\"", "scheduler = \"fast\"\nrole = \"initiator\""), 19,
+       "session[0].scheduler", "\"lowest-latency\""},
+      {"probe interval", with("role = \"initiator\"", "probe_interval = \"9ms\"\nrole = \"initiator\""), 19,
+       "session[0].probe_interval", "at least 10 ms"},
+      {"fallback", with("role = \"initiator\"", "fallback = \"1ms\"\nrole = \"initiator\""), 19,
+       "session[0].fallback", "at least 100 ms"},
+  };
+  expect_each(rows);
 }
 
 TEST_F(Config, ExamplesAreGood) {
@@ -252,14 +330,7 @@ TEST_F(Config, EachMistakeHasItsLineFieldAndAdvice) {
        "session[0].peer", "same address family"},
       {"syntax", with("name = \"a\"", "name = "), 2, "", "TOML"},
   };
-  for (const Bad& row : rows) {
-    EXPECT_FALSE(load(row.text)) << row.what;
-    ASSERT_EQ(errors_.size(), 1U) << row.what << "\n" << all();
-    EXPECT_EQ(errors_[0].line, row.line) << row.what << "\n" << all();
-    EXPECT_EQ(errors_[0].field, row.field) << row.what << "\n" << all();
-    EXPECT_NE(errors_[0].text().find(row.says), std::string::npos) << row.what << "\n" << all();
-    EXPECT_NE(errors_[0].text().find("gateway.toml:" + std::to_string(row.line)), std::string::npos) << all();
-  }
+  expect_each(rows);
 }
 
 TEST_F(Config, AllMistakesAreReportedAtOnce) {
