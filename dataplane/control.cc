@@ -28,10 +28,11 @@ struct Control::Impl {
       : topology(t),
         io(t),
         neighbours(t.ports, io),
-        sessions(t, store, io, neighbours),
+        sessions(t, store, io, neighbours, events),
         punts(t, io, neighbours, sessions) {}
 
   Topology& topology;
+  EventLog events;
   ControlIo io;
   Neighbours neighbours;
   SessionManager sessions;
@@ -122,6 +123,10 @@ std::vector<NeighbourView> Control::neighbours() const {
 
 StoreHealth Control::store_health() const {
   return impl_->sessions.health();
+}
+
+const EventLog& Control::events() const {
+  return impl_->events;
 }
 
 std::mutex& Control::lock() {

@@ -10,6 +10,7 @@
 #include <string>
 #include <vector>
 
+#include "dataplane/event_log.h"
 #include "dataplane/topology.h"
 #include "session/epoch_store.h"
 #include "session/path_manager.h"
@@ -81,7 +82,8 @@ class Control {
   [[nodiscard]] std::vector<SessionView> sessions() const;
   [[nodiscard]] std::vector<NeighbourView> neighbours() const;
   [[nodiscard]] StoreHealth store_health() const;
-  // For callers of the four above on another thread than poll()'s.
+  [[nodiscard]] const EventLog& events() const;
+  // For callers of the five above on another thread than poll()'s.
   std::mutex& lock();
 
  private:

@@ -5,6 +5,7 @@
 #include <stdexcept>
 
 #include <fmt/format.h>
+#include <rte_cycles.h>
 #include <spdlog/spdlog.h>
 
 #include "crypto/secret.h"
@@ -16,11 +17,12 @@ namespace dataplane {
 using session::DropReason;
 
 SessionManager::SessionManager(Topology& topology, session::EpochStore& store, ControlIo& io,
-                               Neighbours& neighbours)
+                               Neighbours& neighbours, EventLog& events)
     : topology_(topology),
       store_(store),
       io_(io),
       neighbours_(neighbours),
+      events_(events),
       by_slot_(topology.workers.size()) {}
 
 SessionManager::~SessionManager() {
@@ -124,11 +126,18 @@ void SessionManager::schedule(Managed& s) {
   if (at != UINT64_MAX) deadlines_.emplace(at, s.index);
 }
 
-// Counters that the owner writes: plain 64-bit words which only grow.
-void SessionManager::report_traffic(Managed& s) {
+// Counters that the owner writes; its time stamp is turned into control's clock.
+void SessionManager::report_traffic(Managed& s, std::uint64_t now_ns) {
   const session::SessionHot& hot = topology_.workers[s.worker].shard->hot(s.control->slot());
-  s.control->on_traffic(__atomic_load_n(&hot.rx_pkts, __ATOMIC_RELAXED),
-                        __atomic_load_n(&hot.tx_pkts, __ATOMIC_RELAXED));
+  session::TrafficReport report = session::read_traffic(hot);
+  const std::uint64_t heard_tsc = __atomic_load_n(&hot.last_rx_tsc, __ATOMIC_RELAXED);
+  if (heard_tsc != 0) {
+    const std::uint64_t now_tsc = rte_rdtsc();
+    const std::uint64_t ticks = now_tsc > heard_tsc ? now_tsc - heard_tsc : 0;
+    const double ago_ns = static_cast<double>(ticks) * 1e9 / static_cast<double>(rte_get_tsc_hz());
+    report.heard_ns = now_ns - std::min(now_ns - 1, static_cast<std::uint64_t>(ago_ns));
+  }
+  s.control->on_traffic(report, now_ns);
 }
 
 unsigned SessionManager::run_timers(std::uint64_t now_ns) {
@@ -139,7 +148,7 @@ unsigned SessionManager::run_timers(std::uint64_t now_ns) {
     Managed& s = *sessions_[index];
     if (at != s.scheduled_ns) continue;  // moved meanwhile
     s.scheduled_ns = UINT64_MAX;
-    report_traffic(s);
+    report_traffic(s, now_ns);
     s.control->on_timer(now_ns);
     mark(s);
     ++ran;
@@ -257,6 +266,7 @@ bool SessionManager::drain(Managed& s, unsigned& done) {
 }
 
 unsigned SessionManager::service(std::uint64_t now_ns) {
+  now_ns_ = now_ns;
   unsigned done = run_timers(now_ns);
   if (dirty_.empty()) return done;
   done += save(now_ns);

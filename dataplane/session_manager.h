@@ -17,6 +17,7 @@
 
 #include "dataplane/control.h"
 #include "dataplane/control_io.h"
+#include "dataplane/event_log.h"
 #include "dataplane/neighbour.h"
 #include "dataplane/token_bucket.h"
 #include "session/cold.h"
@@ -39,7 +40,8 @@ inline constexpr std::uint64_t kStoreRetryMaxNs = 5'000'000'000;
 
 class SessionManager {
  public:
-  SessionManager(Topology& topology, session::EpochStore& store, ControlIo& io, Neighbours& neighbours);
+  SessionManager(Topology& topology, session::EpochStore& store, ControlIo& io, Neighbours& neighbours,
+                 EventLog& events);
   ~SessionManager();
   SessionManager(const SessionManager&) = delete;
   SessionManager& operator=(const SessionManager&) = delete;
@@ -75,7 +77,7 @@ class SessionManager {
   Managed* find(unsigned worker, std::uint32_t slot, std::uint32_t generation);
   void mark(Managed& s);
   unsigned run_timers(std::uint64_t now_ns);
-  void report_traffic(Managed& s);
+  void report_traffic(Managed& s, std::uint64_t now_ns);
   unsigned save(std::uint64_t now_ns);
   void store_failed(const char* why, std::uint64_t now_ns);
   void welcome_ahead(Managed& s, std::uint64_t now_ns);
@@ -83,12 +85,14 @@ class SessionManager {
   bool release_held(Managed& s);
   void schedule(Managed& s);
   void log_events(Managed& s);
+  void log_event(const Managed& s, session::SessionEvent event);
   Message message_of(const Managed& s, const session::ControlCommand& command);
 
   Topology& topology_;
   session::EpochStore& store_;
   ControlIo& io_;
   Neighbours& neighbours_;
+  EventLog& events_;
   crypto::Aead aead_;
   std::vector<std::unique_ptr<Managed>> sessions_;
   std::vector<std::vector<std::uint32_t>> by_slot_;  // worker, slot -> index
@@ -104,6 +108,7 @@ class SessionManager {
   std::uint64_t store_retry_ns_ = 0;
   std::uint64_t store_gap_ns_ = kStoreRetryNs;
   std::size_t held_ = 0;
+  std::uint64_t now_ns_ = 0;  // of the last service(), for words of events
 };
 
 }  // namespace dataplane

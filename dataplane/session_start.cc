@@ -141,47 +141,8 @@ void SessionManager::start(std::uint64_t now_ns) {
 }
 
 void SessionManager::log_events(Managed& s) {
-  const std::string& name = s.entry->identity.name;
-  const session::SessionControl& c = *s.control;
   session::SessionEvent event{};
-  while (s.control->next_event(event)) {
-    switch (event) {
-      case session::SessionEvent::kStarted:
-        spdlog::info("session {}: started at epoch 0 (worker {}, peer {})", name, s.worker,
-                     peer_text(s.peer));
-        break;
-      case session::SessionEvent::kResumed:
-        spdlog::info("session {}: resumed at epoch {}, start {} (worker {}, peer {})", name,
-                     c.current_epoch(), c.incarnations(), s.worker, peer_text(s.peer));
-        break;
-      case session::SessionEvent::kPeerHeard:
-        spdlog::info("session {}: peer heard at epoch {}", name, c.peer_epoch());
-        break;
-      case session::SessionEvent::kRekeyed:
-        spdlog::debug("session {}: rekeyed to epoch {}", name, c.current_epoch());
-        break;
-      case session::SessionEvent::kFollowed:
-        spdlog::debug("session {}: followed the peer to epoch {}", name, c.current_epoch());
-        break;
-      case session::SessionEvent::kCaughtUp:
-        spdlog::info("session {}: caught up with the peer at epoch {}", name, c.current_epoch());
-        break;
-      case session::SessionEvent::kPreviousRetired:
-        spdlog::debug("session {}: previous epoch retired", name);
-        break;
-      case session::SessionEvent::kEpochsLow:
-        spdlog::warn("session {}: epoch {} of {}: provide a new session with a new secret soon", name,
-                     c.current_epoch(), session::kMaxEpoch);
-        break;
-      case session::SessionEvent::kDead:
-        spdlog::error("session {}: dead: all epochs are used up; it needs a new secret", name);
-        break;
-      case session::SessionEvent::kPeerOutOfReach:
-        spdlog::warn("session {}: no new epochs: the peer was last heard at epoch {} and could not follow",
-                     name, c.peer_epoch());
-        break;
-    }
-  }
+  while (s.control->next_event(event)) log_event(s, event);
 }
 
 std::vector<SessionView> SessionManager::view(std::uint64_t now_ns) const {
@@ -210,6 +171,10 @@ std::vector<SessionView> SessionManager::view(std::uint64_t now_ns) const {
     v.auth_failed = counter(hot.rx_auth_failed);
     v.replayed = counter(hot.rx_replayed);
     v.epochs_left_seconds = c.epochs_left_seconds(now_ns);
+    const session::BudgetForecast budget = c.budget(now_ns);
+    v.budget_left_seconds = budget.seconds;
+    v.budget_limit = budget.limit;
+    v.idle_seconds = c.idle_seconds(now_ns);
     v.peer = peer_text(s->peer);
     all.push_back(std::move(v));
   }

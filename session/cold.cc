@@ -109,6 +109,11 @@ std::optional<StartError> SessionControl::start(const std::optional<StoreRecord>
     s.stored_record.seq_limit[i] = s.seq_start[i] + s.reservations[i].block;
   }
   s.started_ns = now_ns;
+  s.life.heard_ns = now_ns;
+  s.life.due_ns = now_ns + kLifeGapNs;
+  if (s.policy.idle_timeout_ns != 0)
+    s.life.due_ns = now_ns + std::min(kLifeGapNs, s.policy.idle_timeout_ns / 4);
+  s.note_epoch(now_ns);
   s.arm_interval(now_ns, s.policy.rekey_interval_ns);
   s.event(record ? SessionEvent::kResumed : SessionEvent::kStarted);
   if (epoch + kEpochsLowMark >= kMaxEpoch) {
@@ -149,7 +154,7 @@ SessionInit SessionControl::initial() const {
 void SessionControl::on_advanced(std::uint8_t current_epoch, std::uint64_t now_ns) {
   Impl& s = *impl_;
   // An older epoch is a report that a jump of ours has overtaken.
-  if (!s.started || current_epoch <= s.current) return;
+  if (!s.started || s.state == LifeState::kClosed || current_epoch <= s.current) return;
   const bool asked = s.rekey_in_flight;
   s.take(current_epoch);
   s.next_ready = false;
@@ -162,7 +167,8 @@ void SessionControl::on_advanced(std::uint8_t current_epoch, std::uint64_t now_n
 
 void SessionControl::on_heard(std::uint8_t peer_epoch, std::uint64_t now_ns) {
   Impl& s = *impl_;
-  if (!s.started) return;
+  if (!s.started || s.ended()) return;
+  s.heard_from(now_ns);
   s.heard_at(peer_epoch);
   s.prepare_next(now_ns);
   s.pump_rekeys(now_ns);
@@ -170,7 +176,7 @@ void SessionControl::on_heard(std::uint8_t peer_epoch, std::uint64_t now_ns) {
 
 void SessionControl::on_sequence_low(std::uint16_t stream, std::uint32_t next, std::uint64_t now_ns) {
   Impl& s = *impl_;
-  if (!s.started || stream >= kTxStreams || s.state == LifeState::kDead) return;
+  if (!s.started || stream >= kTxStreams || s.ended()) return;
   Impl::Reservation& r = s.reservations[stream];
   if (r.asked && now_ns - r.last_ns < kSecondNs) r.block = std::min(r.block * 2, kMaxSequenceBlock);
   r.asked = true;
@@ -182,12 +188,13 @@ void SessionControl::on_sequence_low(std::uint16_t stream, std::uint32_t next, s
     ++s.version;
   }
   s.push(CmdGrantSequences{stream, limit});
+  s.next_needed = true;
   s.prepare_next(now_ns);
 }
 
 void SessionControl::on_dead(std::uint64_t) {
   Impl& s = *impl_;
-  if (s.state == LifeState::kDead) return;
+  if (s.ended()) return;
   s.state = LifeState::kDead;
   s.probe_due_ns = kNever;
   s.rekeys_wanted = 0;
@@ -199,7 +206,7 @@ void SessionControl::on_dead(std::uint64_t) {
 AheadVerdict SessionControl::on_ahead_packet(std::span<const std::uint8_t> packet, std::uint64_t now_ns) {
   Impl& s = *impl_;
   Frame frame{};
-  if (!s.started || !parse_frame(packet, frame) || frame.payload_bytes < kTagBytes) {
+  if (!s.started || s.ended() || !parse_frame(packet, frame) || frame.payload_bytes < kTagBytes) {
     return AheadVerdict::kForged;
   }
   if (packet[kOffVersion] != kWireVersion || (load_be16(&packet[kOffFlags]) & kFlagEncrypted) == 0 ||
@@ -216,6 +223,8 @@ AheadVerdict SessionControl::on_ahead_packet(std::span<const std::uint8_t> packe
 PathVerdict SessionControl::on_path_validation(std::uint8_t path, const PathChallenge& value,
                                                std::uint64_t now_ns) {
   Impl& s = *impl_;
+  if (s.ended()) return PathVerdict::kIgnored;
+  s.heard_from(now_ns);
   if (s.own_probe(path, value)) return PathVerdict::kIgnored;  // liveness: the packet itself told on_heard
   const PathVerdict verdict = s.paths.receive(path, value, now_ns);
   if (verdict == PathVerdict::kValidated) s.push(CmdPathValidated{path, true});
@@ -238,7 +247,7 @@ void SessionControl::on_traffic(std::uint64_t rx_pkts, std::uint64_t tx_pkts) {
 
 void SessionControl::request_rekey(unsigned steps, std::uint64_t now_ns) {
   Impl& s = *impl_;
-  if (!s.started || steps == 0 || s.state == LifeState::kDead || s.current == kMaxEpoch) return;
+  if (!s.started || steps == 0 || !s.open() || s.current == kMaxEpoch) return;
   steps = std::min(steps, MAX_REKEY_CATCHUP);
   const auto target = static_cast<std::uint8_t>(std::min<unsigned>(s.current + steps, kMaxEpoch));
   if (!s.reachable(target)) return s.out_of_reach();
@@ -271,7 +280,7 @@ void SessionControl::note_validated_peer(const Endpoint& peer) {
 void SessionControl::Impl::interval(std::uint64_t now_ns) {
   const bool moved = !traffic_reported || traffic - traffic_at_epoch >= kMinTraffic;
   const bool idle = rekeys_wanted == 0 && !rekey_in_flight;
-  const bool wanted = peer_is_here() && moved && idle;
+  const bool wanted = open() && peer_is_here() && moved && idle;
   arm_interval(now_ns, wanted ? policy.rekey_interval_ns : policy.rekey_interval_ns / 8 + 1);
   if (!wanted || current == kMaxEpoch || !reachable(static_cast<std::uint8_t>(current + 1))) return;
   ++rekeys_wanted;
@@ -280,7 +289,7 @@ void SessionControl::Impl::interval(std::uint64_t now_ns) {
 
 void SessionControl::on_timer(std::uint64_t now_ns) {
   Impl& s = *impl_;
-  if (!s.started) return;
+  if (!s.started || s.state == LifeState::kClosed) return;
   s.retire_due(now_ns);
   if (now_ns >= s.probe_due_ns) s.probe(now_ns);
   if (now_ns >= s.ahead_expiry_ns) {
@@ -297,12 +306,13 @@ void SessionControl::on_timer(std::uint64_t now_ns) {
     s.pump_rekeys(now_ns);
   }
   if (now_ns >= s.interval_due_ns) s.interval(now_ns);
+  if (now_ns >= s.life.due_ns) s.live(now_ns);
 }
 
 std::uint64_t SessionControl::next_deadline_ns() const {
   const Impl& s = *impl_;
-  std::uint64_t at =
-      std::min({s.probe_due_ns, s.ahead_expiry_ns, s.path_expiry_ns, s.key_retry_ns, s.interval_due_ns});
+  std::uint64_t at = std::min({s.probe_due_ns, s.ahead_expiry_ns, s.path_expiry_ns, s.key_retry_ns,
+                               s.interval_due_ns, s.life.due_ns});
   for (const Impl::Grace& grace : s.graces) at = std::min(at, grace.deadline_ns);
   return at;
 }

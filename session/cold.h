@@ -22,6 +22,12 @@
 //   it may still be sending in it.
 // - rekey_interval_ns: an own rekey when the epoch is that old, the peer was heard in it, and packets moved
 //   (on_traffic; without any such report traffic is assumed).
+// - Life (cold_life.cc): a session is Connected, or Migrating while an address in use is being validated. A
+//   graceful close makes it Closing: it receives and sends, and makes no epochs of its own, until end().
+//   Closed is for good, by end() or because nothing authentic was heard for idle_timeout_ns although it was
+//   probed from a quarter of that time on (W-28). Dead (no epochs left) stays dead until it is ended.
+// - The budget is what this secret can still send: epochs, sequences of the busiest stream, seals. It is
+//   forecast from the rates of about the last minute.
 // Stage files may not include this header.
 #pragma once
 
@@ -62,7 +68,13 @@ struct SessionPolicy {
   std::uint32_t trials_per_second = 256;         // ... and refill; as the shard's (ShardLimits)
   std::uint32_t echo_burst = 16;                 // path echoes: the same
   std::uint32_t echoes_per_second = 16;
+  std::uint64_t idle_timeout_ns = 0;  // nothing heard for so long closes the session; 0: never
+  std::uint64_t budget_warning_ns = 86'400'000'000'000;  // kBudgetLow below a forecast of so long; 0: off
 };
+
+// Time constant of the rates that the budget is forecast with, and the least time between two samples.
+inline constexpr std::uint64_t kBudgetWindowNs = 60'000'000'000;
+inline constexpr std::uint64_t kBudgetSampleNs = 1'000'000'000;
 
 // Longest life of a previous epoch, in graces, while the peer is not heard at a newer one.
 inline constexpr unsigned kMaxGraces = 8;
@@ -128,6 +140,34 @@ enum class SessionEvent : std::uint8_t {
   kEpochsLow,
   kDead,
   kPeerOutOfReach,
+  kMigrating,  // an address in use is being validated ...
+  kSettled,    // ... no more
+  kClosing,
+  kIdle,  // nothing was heard for idle_timeout_ns; kClosed follows
+  kClosed,
+  kBudgetLow,  // the forecast fell below budget_warning_ns; again only after it had recovered
+};
+
+// The owner's counters, read without stopping it.
+struct TrafficReport {
+  std::uint64_t rx_pkts = 0;
+  std::uint64_t tx_pkts = 0;
+  std::uint64_t seals_in_epoch = 0;
+  std::uint64_t heard_ns = 0;                    // last new authentic packet, control's clock; 0: none yet
+  std::array<std::uint32_t, kTxStreams> next{};  // next sequence
+  std::array<std::uint32_t, kTxStreams> span{};  // sequences used in this epoch
+};
+
+// Everything of a report but heard_ns, which needs the owner's clock. Any thread.
+TrafficReport read_traffic(const SessionHot& hot);
+
+// How long the session can go on at the present rates, and what ends it.
+struct BudgetForecast {
+  double seconds = -1;               // negative: no rate yet
+  const char* limit = "";            // "epochs", "sequences" or "seals"
+  std::uint32_t epochs_left = 0;     // after the current one
+  std::uint32_t sequences_left = 0;  // of the busiest stream, in this epoch
+  std::uint64_t seals_left = 0;      // in this epoch
 };
 
 struct StartError {
@@ -162,6 +202,8 @@ class SessionControl {
   void on_unvalidated_path(std::uint8_t path);  // authentic data was dropped by the path gate
   // Packets received and sent so far, from the owner's counters; only growth matters (rekey_interval_ns).
   void on_traffic(std::uint64_t rx_pkts, std::uint64_t tx_pkts);
+  // The same with all that life and budget need; to be called before on_timer().
+  void on_traffic(const TrafficReport& report, std::uint64_t now_ns);
 
   // ---- what an operator or the configuration asks
   void request_rekey(unsigned steps, std::uint64_t now_ns);  // 1: swap to next; 2..16: a local jump
@@ -170,6 +212,11 @@ class SessionControl {
   std::optional<PathChallenge> begin_path_validation(std::uint8_t path, const PathChallenge& fresh,
                                                      std::uint64_t now_ns);
   void note_validated_peer(const Endpoint& peer);  // kept in the record
+  void set_migrating(bool on);
+  // Graceful: Closing until end(). False: it is closing, closed or dead already.
+  bool close();
+  // Closed at once, for good; idempotent.
+  void end();
 
   // ---- time
   void on_timer(std::uint64_t now_ns);
@@ -198,6 +245,9 @@ class SessionControl {
   [[nodiscard]] const PathTable& paths() const;
   // Seconds until epoch 255 is used up at the present rate of epochs; negative: no rate yet.
   [[nodiscard]] double epochs_left_seconds(std::uint64_t now_ns) const;
+  [[nodiscard]] BudgetForecast budget(std::uint64_t now_ns) const;
+  // Since the last new authentic packet, as far as reported; negative: none in this incarnation.
+  [[nodiscard]] double idle_seconds(std::uint64_t now_ns) const;
 
  private:
   struct Impl;

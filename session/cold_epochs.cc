@@ -76,7 +76,8 @@ void SessionControl::Impl::out_of_reach() {
 }
 
 void SessionControl::Impl::prepare_next(std::uint64_t now_ns) {
-  if (next_ready || state == LifeState::kDead || current == kMaxEpoch) return;
+  if (next_ready || ended() || current == kMaxEpoch) return;
+  if (state == LifeState::kClosing && !next_needed) return;
   wants_next = true;
   const auto epoch = static_cast<std::uint8_t>(current + 1);
   if (!reachable(epoch)) return out_of_reach();
@@ -94,7 +95,7 @@ void SessionControl::Impl::prepare_next(std::uint64_t now_ns) {
 
 // One swap at a time: a second one would find no next until the owner reported the first.
 void SessionControl::Impl::pump_rekeys(std::uint64_t now_ns) {
-  if (rekeys_wanted == 0 || rekey_in_flight || state == LifeState::kDead) return;
+  if (rekeys_wanted == 0 || rekey_in_flight || ended()) return;
   if (current == kMaxEpoch) {
     rekeys_wanted = 0;
     return;
@@ -155,6 +156,7 @@ void SessionControl::Impl::entered(std::uint8_t epoch, std::uint64_t waits_for, 
   chain.advance_to(epoch);
   ahead_expiry_ns = kNever;
   current = epoch;
+  note_epoch(now_ns);
   traffic_at_epoch = traffic;
   arm_interval(now_ns, policy.rekey_interval_ns);
   if (epoch + kEpochsLowMark >= kMaxEpoch && !said_low) {

@@ -1,4 +1,4 @@
-// Inside of SessionControl: state and steps, shared by cold.cc and cold_epochs.cc alone.
+// Inside of SessionControl: state and steps, shared by cold.cc, cold_epochs.cc and cold_life.cc alone.
 #pragma once
 
 #include <vector>
@@ -15,6 +15,9 @@ inline constexpr std::uint64_t kAheadKeepNs = 5 * kSecondNs;    // idle time aft
 inline constexpr std::uint64_t kPathTimeoutNs = 3 * kSecondNs;  // an unanswered challenge fails after
 inline constexpr std::size_t kMaxQueuedPathCommands = 64;       // echoes held back by a store that is stuck
 inline constexpr std::uint64_t kMinTraffic = 8;                 // packets an epoch; probes alone are fewer
+inline constexpr std::uint64_t kLifeGapNs = 5 * kSecondNs;      // between looks at traffic and budget ...
+inline constexpr std::uint64_t kLifeMaxGapNs = 60 * kSecondNs;  // ... doubled up to this while nothing moves
+inline constexpr unsigned kMinEpochMarks = 3;                   // steps from which a rate of epochs is told
 inline constexpr std::uint8_t kProbePathTop = 255;              // probes use the highest unused path id
 
 // Token bucket over control's clock.
@@ -79,6 +82,20 @@ struct SessionControl::Impl {
   bool opens(std::span<const std::uint8_t> packet, const crypto::KeySlot& key,
              const std::array<std::uint8_t, 4>& nonce_prefix);
   AheadVerdict try_ahead(std::span<const std::uint8_t> packet, std::uint8_t epoch, std::uint64_t now_ns);
+
+  // ---- life and budget, cold_life.cc
+  bool ended() const { return state == LifeState::kClosed || state == LifeState::kDead; }
+  bool open() const { return state == LifeState::kConnected || state == LifeState::kMigrating; }
+  void enter_state(LifeState next, SessionEvent said);
+  void heard_from(std::uint64_t at_ns);
+  void stop_timers();
+  void sample(const TrafficReport& report, std::uint64_t now_ns);
+  void watch_budget(std::uint64_t now_ns);
+  void watch_peer(std::uint64_t now_ns);
+  void live(std::uint64_t now_ns);
+  void note_epoch(std::uint64_t now_ns);
+  double epoch_rate(std::uint64_t now_ns) const;  // a second; 0: not known
+  BudgetForecast forecast(std::uint64_t now_ns) const;
 
   // ---- time, cold.cc
   void interval(std::uint64_t now_ns);
@@ -154,6 +171,33 @@ struct SessionControl::Impl {
   std::uint8_t probe_path = kProbePathTop;
   std::array<PathChallenge, PathTable::kSeenValues> probe_values{};
   unsigned probe_count = 0;
+
+  struct Life {
+    std::uint64_t heard_ns = 0;  // last new authentic packet, or the start
+    bool heard_once = false;
+    bool probing = false;  // for want of a sign of life
+    std::uint64_t due_ns = kNever;
+    std::uint64_t gap_ns = kLifeGapNs;
+  } life;
+  struct Budget {
+    std::uint64_t sampled_ns = 0;  // 0: no sample yet
+    std::uint64_t tx_pkts = 0;
+    std::uint64_t seals = 0;  // in this epoch
+    std::uint32_t span = 0;   // of the busiest stream in this epoch
+    std::uint32_t next = 0;   // of that stream
+    std::uint16_t busiest = 0;
+    bool rated = false;
+    bool low = false;
+    double seal_rate = 0;      // a second
+    double sequence_rate = 0;  // a second
+    struct Mark {
+      std::uint64_t at_ns = 0;
+      std::uint8_t epoch = 0;
+    };
+    std::array<Mark, 8> marks{};  // entries into epochs, a ring
+    unsigned mark_count = 0;
+  } spent;
+  bool next_needed = false;  // closing, but numbers run low
 
   std::deque<Held> outbox;
   std::deque<SessionEvent> events;

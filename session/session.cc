@@ -268,8 +268,9 @@ bool Session::next_datagram(std::vector<std::uint8_t>& out) {
 }
 
 void Session::on_timer(std::uint64_t now_ns) {
-  const SessionHot& hot = shard_->hot(kSlot);
-  control_->on_traffic(hot.rx_pkts, hot.tx_pkts);
+  TrafficReport report = read_traffic(shard_->hot(kSlot));
+  report.heard_ns = shard_->hot(kSlot).last_rx_tsc;  // receive() gives it the time of this clock
+  control_->on_traffic(report, now_ns);
   control_->on_timer(now_ns);
   settle(now_ns);
 }

@@ -6,8 +6,9 @@
 namespace session {
 namespace {
 
+// Closing ends in Closed, or in removal, once what was under way is through.
 bool may_send(LifeState state) {
-  return state == LifeState::kConnected || state == LifeState::kMigrating;
+  return state == LifeState::kConnected || state == LifeState::kMigrating || state == LifeState::kClosing;
 }
 
 // Sequences used on this stream in this epoch: highest - lowest. Ours only grow, so the first is the lowest

@@ -67,7 +67,7 @@ TEST_F(ShardTx, GrantsAreOfOneEpoch) {
 TEST_F(ShardTx, OnlyALiveSessionSends) {
   rig_.add();
   const std::pair<LifeState, bool> cases[] = {{LifeState::kFree, false},     {LifeState::kConnected, true},
-                                              {LifeState::kMigrating, true}, {LifeState::kClosing, false},
+                                              {LifeState::kMigrating, true}, {LifeState::kClosing, true},
                                               {LifeState::kClosed, false},   {LifeState::kDead, false}};
   for (const auto& [state, sends] : cases) {
     hot().state = state;
