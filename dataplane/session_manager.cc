@@ -23,23 +23,34 @@ SessionManager::SessionManager(Topology& topology, session::EpochStore& store, C
       io_(io),
       neighbours_(neighbours),
       events_(events),
-      by_slot_(topology.workers.size()) {}
+      by_slot_(topology.workers.size()) {
+  for (const WorkerParts& worker : topology.workers) slots_.emplace_back(worker.shard->limits().sessions);
+}
 
 SessionManager::~SessionManager() {
   finish();
 }
 
 std::optional<Hop> SessionManager::hop_of(const std::string& name) const {
+  const Managed* s = named(name);
+  if (s == nullptr) return std::nullopt;
+  return Hop::make(HopKind::kSession, s->worker, s->control->slot());
+}
+
+SessionManager::Managed* SessionManager::named(const std::string& name) {
   const auto at = by_name_.find(name);
-  if (at == by_name_.end()) return std::nullopt;
-  const Managed& s = *sessions_[at->second];
-  return Hop::make(HopKind::kSession, s.worker, s.control->slot());
+  return at == by_name_.end() ? nullptr : sessions_[at->second].get();
+}
+
+const SessionManager::Managed* SessionManager::named(const std::string& name) const {
+  const auto at = by_name_.find(name);
+  return at == by_name_.end() ? nullptr : sessions_[at->second].get();
 }
 
 SessionManager::Managed* SessionManager::find(unsigned worker, std::uint32_t slot, std::uint32_t generation) {
-  if (slot >= by_slot_[worker].size()) return nullptr;
-  Managed& s = *sessions_[by_slot_[worker][slot]];
-  return s.control->generation() == generation ? &s : nullptr;
+  if (slot >= by_slot_[worker].size() || by_slot_[worker][slot] == session::kNone) return nullptr;
+  Managed* s = sessions_[by_slot_[worker][slot]].get();
+  return s->control->generation() == generation ? s : nullptr;
 }
 
 void SessionManager::mark(Managed& s) {
@@ -122,6 +133,7 @@ void SessionManager::welcome_ahead(Managed& s, std::uint64_t now_ns) {
 void SessionManager::schedule(Managed& s) {
   const std::uint64_t at = s.control->next_deadline_ns();
   if (at == s.scheduled_ns) return;
+  if (s.scheduled_ns != UINT64_MAX) deadlines_.erase({s.scheduled_ns, s.index});
   s.scheduled_ns = at;
   if (at != UINT64_MAX) deadlines_.emplace(at, s.index);
 }
@@ -142,11 +154,9 @@ void SessionManager::report_traffic(Managed& s, std::uint64_t now_ns) {
 
 unsigned SessionManager::run_timers(std::uint64_t now_ns) {
   unsigned ran = 0;
-  while (!deadlines_.empty() && deadlines_.top().first <= now_ns) {
-    const auto [at, index] = deadlines_.top();
-    deadlines_.pop();
-    Managed& s = *sessions_[index];
-    if (at != s.scheduled_ns) continue;  // moved meanwhile
+  while (!deadlines_.empty() && deadlines_.begin()->first <= now_ns) {
+    Managed& s = *sessions_[deadlines_.begin()->second];
+    deadlines_.erase(deadlines_.begin());
     s.scheduled_ns = UINT64_MAX;
     report_traffic(s, now_ns);
     s.control->on_timer(now_ns);
@@ -252,6 +262,8 @@ bool SessionManager::release_held(Managed& s) {
 // True when the session has nothing left to say or to store.
 bool SessionManager::drain(Managed& s, unsigned& done) {
   log_events(s);
+  // Not with the worker yet, or no longer: what it would be told waits, or goes with the session.
+  if (s.stage == Stage::kStoring || s.stage >= Stage::kRemoving) return true;
   session::ControlCommand command;
   while (io_.has_room(s.worker)) {
     if (!s.control->next_command(command)) {
@@ -282,6 +294,7 @@ unsigned SessionManager::service(std::uint64_t now_ns) {
 
 void SessionManager::finish() {
   for (const auto& s : sessions_) {
+    if (s == nullptr) continue;
     for (rte_mbuf* m : s->held) io_.drop(m, DropReason::kDraining);
     s->held.clear();
   }
@@ -289,14 +302,17 @@ void SessionManager::finish() {
 }
 
 std::string SessionManager::request_rekey(const std::string& name, unsigned steps, std::uint64_t now_ns) {
-  const auto at = by_name_.find(name);
-  if (at == by_name_.end()) return "no session is named \"" + name + "\"";
+  Managed* found = named(name);
+  if (found == nullptr) return "no session is named \"" + name + "\"";
   if (steps == 0 || steps > session::MAX_REKEY_CATCHUP) {
     return fmt::format("a rekey goes 1 to {} epochs ahead", session::MAX_REKEY_CATCHUP);
   }
-  Managed& s = *sessions_[at->second];
+  Managed& s = *found;
   session::SessionControl& control = *s.control;
   if (control.state() == session::LifeState::kDead) return "the session is dead: it needs a new secret";
+  if (control.state() == session::LifeState::kClosing || control.state() == session::LifeState::kClosed) {
+    return "the session is closing or closed";
+  }
   if (control.current_epoch() + steps > session::kMaxEpoch) {
     return fmt::format("only {} epochs are left: provide a new secret to both ends",
                        session::kMaxEpoch - control.current_epoch());

@@ -10,7 +10,8 @@
 #include <deque>
 #include <map>
 #include <memory>
-#include <queue>
+#include <set>
+#include <stdexcept>
 #include <string>
 #include <unordered_map>
 #include <vector>
@@ -19,6 +20,8 @@
 #include "dataplane/control_io.h"
 #include "dataplane/event_log.h"
 #include "dataplane/neighbour.h"
+#include "dataplane/operator.h"
+#include "dataplane/slot_pool.h"
 #include "dataplane/token_bucket.h"
 #include "session/cold.h"
 
@@ -37,6 +40,17 @@ inline constexpr std::uint32_t kTrialsPerSecond = 4096;
 // Gaps between attempts to write a store that failed.
 inline constexpr std::uint64_t kStoreRetryNs = 100'000'000;
 inline constexpr std::uint64_t kStoreRetryMaxNs = 5'000'000'000;
+
+// Why a session cannot be: what() names it and says what to do.
+class SessionRefusal : public std::runtime_error {
+ public:
+  SessionRefusal(OperatorStatus status, const std::string& what)
+      : std::runtime_error(what), status_(status) {}
+  [[nodiscard]] OperatorStatus status() const { return status_; }
+
+ private:
+  OperatorStatus status_;
+};
 
 class SessionManager {
  public:
@@ -69,8 +83,15 @@ class SessionManager {
   struct Managed;
   using Deadline = std::pair<std::uint64_t, std::uint32_t>;  // time, index of the session
 
-  void add(const SessionEntry& entry, std::uint64_t now_ns);
-  void refuse_twin(const SessionEntry& entry, const session::Fingerprint& fingerprint);
+  // Identity checked, slot taken, started, nothing stored yet. Throws SessionRefusal.
+  Managed& add(const SessionEntry& entry, std::uint64_t now_ns);
+  void refuse_twin(const SessionEntry& entry, const session::Fingerprint& fingerprint) const;
+  Managed& enter(std::unique_ptr<Managed> s);
+  // Takes it out of all tables; its slot is free afterwards.
+  void forget(Managed& s);
+  Managed* named(const std::string& name);
+  [[nodiscard]] const Managed* named(const std::string& name) const;
+  session::SessionInit init_of(Managed& s, std::uint64_t now_ns);
   session::OuterTemplate outer_of(const Managed& s, std::uint64_t now_ns);
   void install(Managed& s, std::uint64_t now_ns);
   void commit_first(std::uint64_t now_ns);
@@ -94,13 +115,15 @@ class SessionManager {
   Neighbours& neighbours_;
   EventLog& events_;
   crypto::Aead aead_;
-  std::vector<std::unique_ptr<Managed>> sessions_;
-  std::vector<std::vector<std::uint32_t>> by_slot_;  // worker, slot -> index
+  std::vector<std::unique_ptr<Managed>> sessions_;  // with holes: null
+  std::vector<std::uint32_t> holes_;
+  std::vector<std::vector<std::uint32_t>> by_slot_;  // worker, slot -> index or session::kNone
+  std::vector<SlotPool> slots_;                      // one a worker
   std::unordered_map<std::string, std::uint32_t> by_name_;
   std::map<session::Fingerprint, std::string> fingerprints_;
   std::map<std::array<std::uint8_t, session::kSessionIdBytes>, std::string> ids_;
   std::vector<std::uint32_t> dirty_;  // sessions with something to store or to say
-  std::priority_queue<Deadline, std::vector<Deadline>, std::greater<>> deadlines_;
+  std::set<Deadline> deadlines_;      // at most one a session
   // Jumps that a worker may still read, kept until it said kJumpDone.
   std::unordered_map<session::JumpInit*, std::shared_ptr<session::JumpInit>> jumps_;
   TokenBucket trials_{kTrialBurst, kTrialsPerSecond};

@@ -1,13 +1,29 @@
-// Inside of SessionManager, shared by its two files alone.
+// Inside of SessionManager, shared by its own files and those of SessionLifecycle alone.
 #pragma once
 
 #include "dataplane/session_manager.h"
 
 namespace dataplane {
 
+// Where a session stands between control and its worker.
+enum class Stage : std::uint8_t {
+  kStarting,  // before the workers run
+  kStoring,   // waits until its first record is durable; the worker knows nothing of it
+  kAdding,    // kAddSession is on its way, commands go behind it
+  kLive,
+  kLeaving,   // its routes are gone; packets that took them are still under way
+  kDraining,  // receives what the peer still sends
+  kRemoving,  // kRemoveSession is on its way: nothing may be sent behind it
+  kGone,      // the worker forgot it; the slot rests until no packet can name it
+};
+
 struct SessionManager::Managed {
   std::uint32_t index = 0;
   const SessionEntry* entry = nullptr;
+  std::unique_ptr<const SessionEntry>
+      own_entry;  // behind `entry` when it did not come with the configuration
+  session::Fingerprint fingerprint{};
+  Stage stage = Stage::kStarting;
   std::unique_ptr<session::SessionControl> control;
   unsigned worker = 0;
   session::Endpoint peer;                   // of the configuration, else as last stored

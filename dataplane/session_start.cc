@@ -39,54 +39,88 @@ std::uint32_t counter(const std::uint32_t& value) {
 }  // namespace
 
 // Two sessions under one (secret, role) would use the same keys with the same numbers.
-void SessionManager::refuse_twin(const SessionEntry& entry, const session::Fingerprint& fingerprint) {
+void SessionManager::refuse_twin(const SessionEntry& entry, const session::Fingerprint& fingerprint) const {
   const std::string& name = entry.identity.name;
-  const auto [twin, is_new] = fingerprints_.emplace(fingerprint, name);
-  if (!is_new) {
-    throw std::runtime_error(
+  const auto refuse = [](const std::string& what) { throw SessionRefusal(OperatorStatus::kExists, what); };
+  const auto twin = fingerprints_.find(fingerprint);
+  if (twin != fingerprints_.end()) {
+    refuse(
         fmt::format("sessions \"{}\" and \"{}\" have the same secret and role ({}): nonces would repeat; "
-                    "give each session "
-                    "its own secret",
+                    "give each session its own secret",
                     twin->second, name, entry.secret_file));
   }
-  const auto [same_id, is_new_id] = ids_.emplace(entry.identity.id, name);
-  if (!is_new_id) {
-    throw std::runtime_error(
-        fmt::format("sessions \"{}\" and \"{}\" have the same id: give each its own", same_id->second, name));
+  const auto same = ids_.find(entry.identity.id);
+  if (same != ids_.end()) {
+    refuse(fmt::format("sessions \"{}\" and \"{}\" have the same id: give each its own", same->second, name));
   }
+  if (by_name_.contains(name)) refuse("two sessions are named \"" + name + "\": give each its own name");
 }
 
-void SessionManager::add(const SessionEntry& entry, std::uint64_t now_ns) {
+SessionManager::Managed& SessionManager::add(const SessionEntry& entry, std::uint64_t now_ns) {
   const std::string& name = entry.identity.name;
   crypto::TrafficSecret secret;
-  if (const auto error = load_secret(entry, secret)) throw std::runtime_error(error->text());
-  session::Fingerprint fingerprint{};
-  crypto::secret_fingerprint(secret, entry.identity.role == session::Role::kInitiator, fingerprint);
-  refuse_twin(entry, fingerprint);
+  if (const auto error = load_secret(entry, secret)) {
+    throw SessionRefusal(OperatorStatus::kInvalid, error->text());
+  }
   auto s = std::make_unique<Managed>();
-  s->index = static_cast<std::uint32_t>(sessions_.size());
+  crypto::secret_fingerprint(secret, entry.identity.role == session::Role::kInitiator, s->fingerprint);
+  refuse_twin(entry, s->fingerprint);
   s->entry = &entry;
   s->worker = session::shard_of(entry.identity.id.data(), static_cast<unsigned>(topology_.workers.size()));
-  WorkerParts& owner = topology_.workers[s->worker];
-  const auto slot = static_cast<std::uint32_t>(by_slot_[s->worker].size());
-  if (slot >= owner.shard->limits().sessions) {
-    throw std::runtime_error(fmt::format(
-        "session \"{}\": worker {} has room for {} sessions: raise limits.sessions", name, s->worker, slot));
+  const auto record = store_.load(s->fingerprint);
+  const auto use = slots_[s->worker].take();
+  if (!use) {
+    throw SessionRefusal(
+        OperatorStatus::kNoRoom,
+        fmt::format("session \"{}\": worker {} has room for {} sessions: raise limits.sessions", name,
+                    s->worker, slots_[s->worker].used()));
   }
-  s->control = std::make_unique<session::SessionControl>(entry.identity, std::move(secret), entry.policy,
-                                                         slot, 1, *owner.keys, aead_);
-  const auto record = store_.load(fingerprint);
+  s->control =
+      std::make_unique<session::SessionControl>(entry.identity, std::move(secret), entry.policy, use->slot,
+                                                use->generation, *topology_.workers[s->worker].keys, aead_);
   if (const auto error = s->control->start(record, now_ns)) {
-    throw std::runtime_error("session " + error->message);
+    slots_[s->worker].give_back(use->slot);
+    throw SessionRefusal(OperatorStatus::kRefused, "session " + error->message);
   }
   s->peer = entry.peer;
   if (s->peer.family == 0 && record && record->peer.family == entry.local.family) s->peer = record->peer;
-  by_slot_[s->worker].push_back(s->index);
-  if (!by_name_.emplace(name, s->index).second) {
-    throw std::runtime_error("two sessions are named \"" + name + "\": give each its own name");
+  return enter(std::move(s));
+}
+
+SessionManager::Managed& SessionManager::enter(std::unique_ptr<Managed> s) {
+  if (holes_.empty()) {
+    holes_.push_back(static_cast<std::uint32_t>(sessions_.size()));
+    sessions_.emplace_back();
   }
+  s->index = holes_.back();
+  holes_.pop_back();
+  auto& by_slot = by_slot_[s->worker];
+  const std::uint32_t slot = s->control->slot();
+  if (by_slot.size() <= slot) by_slot.resize(slot + 1, session::kNone);
+  by_slot[slot] = s->index;
+  const session::SessionIdentity& identity = s->entry->identity;
+  by_name_.emplace(identity.name, s->index);
+  ids_.emplace(identity.id, identity.name);
+  fingerprints_.emplace(s->fingerprint, identity.name);
   mark(*s);
-  sessions_.push_back(std::move(s));
+  const std::uint32_t index = s->index;
+  sessions_[index] = std::move(s);
+  return *sessions_[index];
+}
+
+void SessionManager::forget(Managed& s) {
+  for (rte_mbuf* m : s.held) io_.drop(m, session::DropReason::kStaleHandle);
+  held_ -= s.held.size();
+  if (s.scheduled_ns != UINT64_MAX) deadlines_.erase({s.scheduled_ns, s.index});
+  if (s.dirty) std::erase(dirty_, s.index);
+  const session::SessionIdentity& identity = s.entry->identity;
+  by_name_.erase(identity.name);
+  ids_.erase(identity.id);
+  fingerprints_.erase(s.fingerprint);
+  by_slot_[s.worker][s.control->slot()] = session::kNone;
+  slots_[s.worker].give_back(s.control->slot());
+  holes_.push_back(s.index);
+  sessions_[s.index].reset();
 }
 
 session::OuterTemplate SessionManager::outer_of(const Managed& s, std::uint64_t now_ns) {
@@ -110,16 +144,22 @@ session::OuterTemplate SessionManager::outer_of(const Managed& s, std::uint64_t 
   return make_outer(s.entry->local, s.peer, static_cast<std::uint16_t>(adjacency), mtu);
 }
 
-void SessionManager::install(Managed& s, std::uint64_t now_ns) {
+session::SessionInit SessionManager::init_of(Managed& s, std::uint64_t now_ns) {
   session::SessionInit init = s.control->initial();
   init.outer = outer_of(s, now_ns);
   if (s.entry->mss_clamp) init.session_flags |= session::kMssClamp;
   if (s.entry->source_check) init.session_flags |= session::kSourceCheck;
+  return init;
+}
+
+void SessionManager::install(Managed& s, std::uint64_t now_ns) {
+  const session::SessionInit init = init_of(s, now_ns);
   session::ShardCommands commands(*topology_.workers[s.worker].shard);
   if (!commands.add(init)) {
     throw std::runtime_error("session \"" + s.entry->identity.name +
                              "\": the worker's tables are full: raise the limits of the configuration");
   }
+  s.stage = Stage::kLive;
 }
 
 // One transaction; a failure here is an error, never a start without a record.
@@ -148,6 +188,7 @@ void SessionManager::log_events(Managed& s) {
 std::vector<SessionView> SessionManager::view(std::uint64_t now_ns) const {
   std::vector<SessionView> all;
   for (const auto& s : sessions_) {
+    if (s == nullptr) continue;
     const session::SessionControl& c = *s->control;
     const session::SessionHot& hot = topology_.workers[s->worker].shard->hot(c.slot());
     SessionView v;
