@@ -238,6 +238,9 @@ Message SessionManager::message_of(const Managed& s, const session::ControlComma
                    m.a = c.path;
                    m.b = c.validated ? 1 : 0;
                  },
+                 [&](const session::CmdSetPaths&) {
+                   // Never queued: no session is given addresses of paths (SessionControl::set_paths).
+                 },
                  [&](const session::CmdSetState& c) {
                    m.kind = MessageKind::kSetState;
                    m.a = static_cast<std::uint8_t>(c.state);

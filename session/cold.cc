@@ -18,7 +18,8 @@ SessionControl::Impl::Impl(SessionIdentity id, crypto::TrafficSecret secret, Ses
       aead(engine),
       chain(std::move(secret), identity.suite, identity.variant, identity.role == Role::kInitiator),
       trials(rules.trial_burst, rules.trials_per_second),
-      echoes(rules.echo_burst, rules.echoes_per_second) {
+      echoes(rules.echo_burst, rules.echoes_per_second),
+      manager(make_manager(0)) {
   stored_record.session_id = identity.id;
 }
 
@@ -38,33 +39,6 @@ SessionControl::Impl::~Impl() {
 // At least two, so that "half of it is used" can be told before it is used up.
 std::uint32_t SessionControl::Impl::first_block() const {
   return std::clamp<std::uint32_t>(policy.sequence_block, 2, kMaxSequenceBlock);
-}
-
-void SessionControl::Impl::start_probing(std::uint64_t first_ns) {
-  probe_due_ns = first_ns;
-  probe_gap_ns = policy.probe_initial_ns;
-}
-
-void SessionControl::Impl::probe(std::uint64_t now_ns) {
-  // An id that no attempt of ours uses, so that the echo says nothing about a path for data.
-  while (probe_path > 1 && (paths.state(probe_path) == PathState::kValidating ||
-                            paths.state(probe_path) == PathState::kValidated)) {
-    --probe_path;
-  }
-  PathChallenge& value = probe_values[probe_count++ % probe_values.size()];
-  crypto::random_bytes(value);
-  if (outbox.size() < kMaxQueuedPathCommands) push(CmdSendPathValidation{probe_path, value});
-  probe_due_ns = now_ns + probe_gap_ns;
-  probe_gap_ns = std::min(probe_gap_ns * 2, policy.probe_max_ns);
-}
-
-bool SessionControl::Impl::own_probe(std::uint8_t path, const PathChallenge& value) {
-  if (path != probe_path) return false;
-  const std::size_t known = std::min<std::size_t>(probe_count, probe_values.size());
-  for (std::size_t i = 0; i < known; ++i) {
-    if (crypto::equal_ct(probe_values[i].data(), value.data(), value.size())) return true;
-  }
-  return false;
 }
 
 SessionControl::SessionControl(SessionIdentity identity, crypto::TrafficSecret shared_secret,
@@ -122,6 +96,7 @@ std::optional<StartError> SessionControl::start(const std::optional<StoreRecord>
   }
   if (!s.reachable(s.current)) s.out_of_reach();
   if (!record) s.prepare_next(now_ns);
+  s.manager = s.make_manager(now_ns);
   s.start_probing(now_ns);
   s.probe(now_ns);
   return std::nullopt;
@@ -220,27 +195,13 @@ AheadVerdict SessionControl::on_ahead_packet(std::span<const std::uint8_t> packe
   return s.try_ahead(packet, epoch, now_ns);
 }
 
-PathVerdict SessionControl::on_path_validation(std::uint8_t path, const PathChallenge& value,
-                                               std::uint64_t now_ns) {
-  Impl& s = *impl_;
-  if (s.ended()) return PathVerdict::kIgnored;
-  s.heard_from(now_ns);
-  if (s.own_probe(path, value)) return PathVerdict::kIgnored;  // liveness: the packet itself told on_heard
-  const PathVerdict verdict = s.paths.receive(path, value, now_ns);
-  if (verdict == PathVerdict::kValidated) s.push(CmdPathValidated{path, true});
-  if (verdict != PathVerdict::kEcho) return verdict;
-  if (s.outbox.size() >= kMaxQueuedPathCommands || !s.echoes.take(now_ns)) return PathVerdict::kIgnored;
-  s.push(CmdSendPathValidation{path, value});
-  return PathVerdict::kEcho;
-}
-
-void SessionControl::on_unvalidated_path(std::uint8_t path) {
-  impl_->paths.note_data(path);
-}
-
 void SessionControl::on_traffic(std::uint64_t rx_pkts, std::uint64_t tx_pkts) {
   Impl& s = *impl_;
-  s.traffic = rx_pkts + tx_pkts;
+  const std::uint64_t probes = s.has_paths ? s.manager.control_pkts_total() : 0;
+  const std::uint64_t all = rx_pkts + tx_pkts;
+  s.traffic = std::max(s.traffic, all > probes ? all - probes : 0);
+  s.rx_pkts = rx_pkts;
+  s.tx_pkts = tx_pkts;
   if (!s.traffic_reported) s.traffic_at_epoch = 0;
   s.traffic_reported = true;
 }
@@ -257,23 +218,6 @@ void SessionControl::request_rekey(unsigned steps, std::uint64_t now_ns) {
   }
   // Keys short: the jump is given up rather than half made; the operator sees that the epoch stayed.
   (void)s.jump_to(target, false, now_ns);
-}
-
-std::optional<PathChallenge> SessionControl::begin_path_validation(std::uint8_t path,
-                                                                   const PathChallenge& fresh,
-                                                                   std::uint64_t now_ns) {
-  Impl& s = *impl_;
-  const auto value = s.paths.challenge(path, fresh, now_ns);
-  if (!value) return std::nullopt;
-  s.path_expiry_ns = std::min(s.path_expiry_ns, now_ns + kPathTimeoutNs);
-  s.push(CmdSendPathValidation{path, *value});
-  return value;
-}
-
-void SessionControl::note_validated_peer(const Endpoint& peer) {
-  if (impl_->stored_record.peer == peer) return;
-  impl_->stored_record.peer = peer;
-  ++impl_->version;
 }
 
 // The interval's rule: the peer is with us in this epoch, and packets moved in it. Otherwise look again soon.
@@ -307,12 +251,17 @@ void SessionControl::on_timer(std::uint64_t now_ns) {
   }
   if (now_ns >= s.interval_due_ns) s.interval(now_ns);
   if (now_ns >= s.life.due_ns) s.live(now_ns);
+  if (s.ended()) return;
+  s.manager.on_traffic(s.rx_pkts, s.tx_pkts, now_ns);
+  s.manager.on_timer(now_ns);
+  s.pump_paths(now_ns);
 }
 
 std::uint64_t SessionControl::next_deadline_ns() const {
   const Impl& s = *impl_;
   std::uint64_t at = std::min({s.probe_due_ns, s.ahead_expiry_ns, s.path_expiry_ns, s.key_retry_ns,
-                               s.interval_due_ns, s.life.due_ns});
+                               s.interval_due_ns, s.life.due_ns, s.peer_due_ns});
+  if (!s.ended()) at = std::min(at, s.manager.next_deadline_ns());
   for (const Impl::Grace& grace : s.graces) at = std::min(at, grace.deadline_ns);
   return at;
 }
@@ -376,10 +325,6 @@ std::uint32_t SessionControl::incarnations() const {
 std::uint64_t SessionControl::derivations() const {
   return impl_->chain.derivations();
 }
-const PathTable& SessionControl::paths() const {
-  return impl_->paths;
-}
-
 double SessionControl::epochs_left_seconds(std::uint64_t now_ns) const {
   const Impl& s = *impl_;
   const int used = s.current - s.first_epoch;

@@ -39,6 +39,7 @@
 #include <span>
 #include <string>
 #include <variant>
+#include <vector>
 
 #include "crypto/aead.h"
 #include "crypto/kdf.h"
@@ -46,6 +47,7 @@
 #include "session/hot.h"
 #include "session/key_pool.h"
 #include "session/path.h"
+#include "session/path_manager.h"
 #include "session/shard_commands.h"
 
 namespace session {
@@ -66,8 +68,8 @@ struct SessionPolicy {
   std::uint64_t probe_max_ns = 10'000'000'000;   // doubled up to this
   std::uint32_t trial_burst = 64;                // trial opens of packets ahead: budget of this session ...
   std::uint32_t trials_per_second = 256;         // ... and refill; as the shard's (ShardLimits)
-  std::uint32_t echo_burst = 16;                 // path echoes: the same
-  std::uint32_t echoes_per_second = 16;
+  std::uint32_t echo_burst = 32;                 // path echoes: the same
+  std::uint32_t echoes_per_second = 64;
   std::uint64_t idle_timeout_ns = 0;  // nothing heard for so long closes the session; 0: never
   std::uint64_t budget_warning_ns = 86'400'000'000'000;  // kBudgetLow below a forecast of so long; 0: off
 };
@@ -109,7 +111,13 @@ struct CmdRekey {};  // swap to next now
 struct CmdSendPathValidation {
   std::uint8_t path;
   PathChallenge value;
-};  // on stream 0, sealed by the owner
+  PathEnds ends{};  // remote.family 0: by the way the session sends now
+};                  // on stream 0, sealed by the owner
+// From now on packets go by this schedule, and data may come with these path ids (a bit each).
+struct CmdSetPaths {
+  std::shared_ptr<const PathSchedule> schedule;
+  std::array<std::uint64_t, 4> validated{1, 0, 0, 0};
+};
 struct CmdPathValidated {
   std::uint8_t path;
   bool validated;
@@ -118,7 +126,7 @@ struct CmdSetState {
   LifeState state;
 };
 using ControlCommand = std::variant<CmdInstallNext, CmdJump, CmdRetirePrevious, CmdGrantSequences, CmdRekey,
-                                    CmdSendPathValidation, CmdPathValidated, CmdSetState>;
+                                    CmdSendPathValidation, CmdPathValidated, CmdSetState, CmdSetPaths>;
 
 // What became of a packet 2..16 epochs ahead.
 enum class AheadVerdict : std::uint8_t {
@@ -182,6 +190,11 @@ class SessionControl {
   SessionControl(const SessionControl&) = delete;
   SessionControl& operator=(const SessionControl&) = delete;
 
+  // ---- before start(): the addresses and their rules. Without: one slot whose addresses are the caller's
+  // own business; nothing is probed, and CmdSetPaths never comes. `policy.unmodified_peer` and the echo
+  // budget are the session's. A remote of family 0 in slot 0 is filled from the record.
+  void set_paths(PathPolicy policy, std::span<const PathEnds> ends);
+
   // ---- start: decides the first epoch and sequences of this incarnation (restart rule); then wants_store()
   // is true, and after stored() initial() may be handed to the shard. An unknown session starts at epoch 0,
   // sequence 0; a known one at taken + 1, each stream at its recorded reservation.
@@ -197,10 +210,19 @@ class SessionControl {
   void on_sequence_low(std::uint16_t stream, std::uint32_t next, std::uint64_t now_ns);
   void on_dead(std::uint64_t now_ns);
   AheadVerdict on_ahead_packet(std::span<const std::uint8_t> packet, std::uint64_t now_ns);
-  // What became of 32 bytes of PATH_VALIDATION; commands were queued for an echo or a validated path.
-  PathVerdict on_path_validation(std::uint8_t path, const PathChallenge& value, std::uint64_t now_ns);
+  // What became of 32 bytes of PATH_VALIDATION; commands were queued for an echo or a validated path. `ends`:
+  // where they came from, remote.family 0 when nobody knows.
+  PathVerdict on_path_validation(std::uint8_t path, const PathChallenge& value, const PathEnds& ends,
+                                 std::uint64_t now_ns);
+  PathVerdict on_path_validation(std::uint8_t path, const PathChallenge& value, std::uint64_t now_ns) {
+    return on_path_validation(path, value, PathEnds{}, now_ns);
+  }
+  // An authentic packet, the newest of its stream and no PATH_VALIDATION, came from an address pair that no
+  // slot has (PathManager::on_source).
+  void on_source(std::uint8_t path, const PathEnds& ends, std::uint32_t bytes, std::uint64_t now_ns);
   void on_unvalidated_path(std::uint8_t path);  // authentic data was dropped by the path gate
-  // Packets received and sent so far, from the owner's counters; only growth matters (rekey_interval_ns).
+  // Packets received and sent so far, from the owner's counters; only growth matters (rekey_interval_ns,
+  // probes of paths). Call it before on_timer().
   void on_traffic(std::uint64_t rx_pkts, std::uint64_t tx_pkts);
   // The same with all that life and budget need; to be called before on_timer().
   void on_traffic(const TrafficReport& report, std::uint64_t now_ns);
@@ -211,7 +233,12 @@ class SessionControl {
   // Nothing: validated already, or no room.
   std::optional<PathChallenge> begin_path_validation(std::uint8_t path, const PathChallenge& fresh,
                                                      std::uint64_t now_ns);
-  void note_validated_peer(const Endpoint& peer);  // kept in the record
+  void note_validated_peer(const Endpoint& peer);  // kept in the record; slot 0's is noted by itself
+  // Validates `ends` for a slot and moves there; a probe of a slot's address. False: no such slot, or nothing
+  // to do (PathManager).
+  bool migrate(std::uint8_t slot, const PathEnds& ends, std::uint64_t now_ns);
+  bool probe(std::uint8_t slot, std::uint64_t now_ns);
+  // For callers without set_paths(); else the path manager says it.
   void set_migrating(bool on);
   // Graceful: Closing until end(). False: it is closing, closed or dead already.
   bool close();
@@ -230,6 +257,7 @@ class SessionControl {
   // ---- output
   bool next_command(ControlCommand& out);
   bool next_event(SessionEvent& out);
+  bool next_path_notice(PathNotice& out);
 
   // ---- for show and metrics
   [[nodiscard]] const SessionIdentity& identity() const;
@@ -242,7 +270,9 @@ class SessionControl {
   [[nodiscard]] std::uint8_t peer_epoch() const;
   [[nodiscard]] std::uint32_t incarnations() const;
   [[nodiscard]] std::uint64_t derivations() const;  // chain steps and key derivations so far
-  [[nodiscard]] const PathTable& paths() const;
+  [[nodiscard]] const PathTable& paths() const;     // ids of begin_path_validation
+  [[nodiscard]] const PathManager& path_manager() const;
+  [[nodiscard]] std::vector<PathSlotView> path_views() const;
   // Seconds until epoch 255 is used up at the present rate of epochs; negative: no rate yet.
   [[nodiscard]] double epochs_left_seconds(std::uint64_t now_ns) const;
   [[nodiscard]] BudgetForecast budget(std::uint64_t now_ns) const;

@@ -7,20 +7,6 @@
 
 namespace session {
 
-void TokenBucket::refill(std::uint64_t now_ns) {
-  if (per_second_ == 0 || now_ns <= last_ns_) return;
-  const std::uint64_t gap_ns = kSecondNs / per_second_;
-  const std::uint64_t earned = (now_ns - last_ns_) / gap_ns;
-  if (earned == 0) return;
-  if (earned >= burst_ - tokens_) {
-    tokens_ = burst_;
-    last_ns_ = now_ns;
-  } else {
-    tokens_ += static_cast<std::uint32_t>(earned);
-    last_ns_ += earned * gap_ns;
-  }
-}
-
 bool SessionControl::Impl::make_keys(std::uint8_t epoch, KeyRef& out) {
   if (keys.free_count() < 2) return false;
   DirectionKeys raw;

@@ -37,7 +37,8 @@ void SessionControl::Impl::enter_state(LifeState next, SessionEvent said) {
 
 // Everything that would make the session act by itself.
 void SessionControl::Impl::stop_timers() {
-  probe_due_ns = ahead_expiry_ns = path_expiry_ns = key_retry_ns = interval_due_ns = life.due_ns = kNever;
+  probe_due_ns = ahead_expiry_ns = path_expiry_ns = key_retry_ns = interval_due_ns = life.due_ns =
+      peer_due_ns = kNever;
   graces.clear();
   rekeys_wanted = 0;
   wants_next = false;

@@ -5,6 +5,7 @@
 
 #include "session/cold.h"
 #include "session/epoch_chain.h"
+#include "session/token_bucket.h"
 
 namespace session {
 
@@ -14,34 +15,11 @@ inline constexpr std::uint64_t kKeyRetryNs = 100'000'000;       // no expanded k
 inline constexpr std::uint64_t kAheadKeepNs = 5 * kSecondNs;    // idle time after which trial keys are wiped
 inline constexpr std::uint64_t kPathTimeoutNs = 3 * kSecondNs;  // an unanswered challenge fails after
 inline constexpr std::size_t kMaxQueuedPathCommands = 64;       // echoes held back by a store that is stuck
+inline constexpr std::uint64_t kPeerNoteNs = 10 * kSecondNs;    // between two records of where the peer is
 inline constexpr std::uint64_t kMinTraffic = 8;                 // packets an epoch; probes alone are fewer
 inline constexpr std::uint64_t kLifeGapNs = 5 * kSecondNs;      // between looks at traffic and budget ...
 inline constexpr std::uint64_t kLifeMaxGapNs = 60 * kSecondNs;  // ... doubled up to this while nothing moves
 inline constexpr unsigned kMinEpochMarks = 3;                   // steps from which a rate of epochs is told
-inline constexpr std::uint8_t kProbePathTop = 255;              // probes use the highest unused path id
-
-// Token bucket over control's clock.
-class TokenBucket {
- public:
-  TokenBucket(std::uint32_t burst, std::uint32_t per_second)
-      : burst_(burst), per_second_(per_second), tokens_(burst) {}
-  bool take(std::uint64_t now_ns) {
-    refill(now_ns);
-    if (tokens_ == 0) return false;
-    --tokens_;
-    return true;
-  }
-  void give_back() {
-    if (tokens_ < burst_) ++tokens_;
-  }
-
- private:
-  void refill(std::uint64_t now_ns);
-  std::uint32_t burst_;
-  std::uint32_t per_second_;
-  std::uint32_t tokens_;
-  std::uint64_t last_ns_ = 0;
-};
 
 struct SessionControl::Impl {
   Impl(SessionIdentity id, crypto::TrafficSecret secret, SessionPolicy rules, std::uint32_t at,
@@ -100,10 +78,18 @@ struct SessionControl::Impl {
   // ---- time, cold.cc
   void interval(std::uint64_t now_ns);
 
-  // ---- probes, cold.cc
+  // ---- announcement, cold_paths.cc
   void start_probing(std::uint64_t first_ns);
   void probe(std::uint64_t now_ns);
-  bool own_probe(std::uint8_t path, const PathChallenge& value);
+
+  // ---- paths, cold_paths.cc
+  PathManager make_manager(std::uint64_t now_ns);
+  // Queues what the path manager wants: packets, a new schedule, the state.
+  void pump_paths(std::uint64_t now_ns);
+  void push_schedule();
+  void push_state();
+  void note_peer(std::uint64_t now_ns);
+  bool outbox_full() const { return outbox.size() >= kMaxQueuedPathCommands; }
   bool peer_is_here() const { return is_heard && peer_epoch >= current; }
 
   SessionIdentity identity;
@@ -141,6 +127,8 @@ struct SessionControl::Impl {
   bool traffic_reported = false;
   std::uint64_t traffic = 0;
   std::uint64_t traffic_at_epoch = 0;
+  std::uint64_t rx_pkts = 0;
+  std::uint64_t tx_pkts = 0;
 
   // The record, and which version of it is on stable storage.
   StoreRecord stored_record;
@@ -163,14 +151,18 @@ struct SessionControl::Impl {
   std::uint64_t ahead_expiry_ns = kNever;
   std::vector<std::uint8_t> scratch;
 
-  PathTable paths;
+  PathTable paths;  // ids of begin_path_validation
   TokenBucket echoes;
   std::uint64_t path_expiry_ns = kNever;
   std::uint64_t probe_due_ns = kNever;
   std::uint64_t probe_gap_ns = 0;
-  std::uint8_t probe_path = kProbePathTop;
-  std::array<PathChallenge, PathTable::kSeenValues> probe_values{};
-  unsigned probe_count = 0;
+  PathPolicy path_policy;
+  std::vector<PathEnds> path_ends;
+  bool has_paths = false;           // set_paths() was called: there are schedules to tell
+  std::uint64_t schedule_told = 0;  // version of the last CmdSetPaths
+  std::uint64_t peer_noted_ns = 0;
+  std::uint64_t peer_due_ns = kNever;
+  PathManager manager;  // behind what make_manager() reads
 
   struct Life {
     std::uint64_t heard_ns = 0;  // last new authentic packet, or the start

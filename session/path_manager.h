@@ -16,11 +16,46 @@
 // - The fallback is the pair a slot left last. It stays validated and probed for a while: the way back needs
 //   no new challenge.
 // - A probe is a challenge whose echo proves nothing but life and gives a round trip: on id 255 - slot.
+//
+// Rules decided here, beyond the specification:
+// - Our own values carry a mark (half of the 32 bytes is a keyed hash of the other half, the key is this
+//   object's), so that however late an echo comes, it is never taken for a challenge and bounced.
+// - A foreign value on an id we use is echoed once (W-17), on other ids every time, as an unmodified peer
+// does;
+//   all within one budget. Path 0 is never echoed (protocol.md 10.3).
+// - Every send of an attempt has a fresh value, so that an echo names the send it answers. An attempt has
+//   kAttemptSends of them, ends after attempt_timeout_ns, and a new one of the same address waits for a pause
+//   that doubles. After the pause it takes a new packet from the address (or the configuration) to start it.
+// - An address that only a peer's packets named gets less than three times the IP bytes that came from it.
+// What
+//   an operator or the configuration named is exempt: there the number of sends of an attempt is the bound.
+// - The way back to the fallback needs no new challenge when a probe was answered from there since it was
+// left;
+//   otherwise a packet from there is a hint like any other. A source address alone never moves traffic.
+// - Hints from the address that a slot left are ignored for max(2 srtt, 100 ms): they were on their way. A
+// slot
+//   moves at most every kMoveGapNs.
+// - A candidate that only a challenge named (no data came from there) is validated and kept, and used when
+// data
+//   comes from it or the slot's own address goes down.
+// - Candidates that do not answer give way to newcomers: failed ones at once, others after a probation of a
+// few
+//   round trips when the newcomers' packets outnumber theirs (the Misra-Gries rule: an address that sends
+//   more than a fifth of the newest packets cannot be pushed out by any number of others).
+// - Detection: a probe is overdue after max(3 srtt, srtt + 4 rttvar, 100 ms), and then the next one follows
+// at
+//   once; probes_lost_down in a row are down, two echoes are up again. Where there is an alternative and
+//   traffic flows, slots in use are probed every max(8 srtt, 200 ms), at most probe_interval_ns apart. A
+//   session with one address is probed only while its traffic flows.
+// - kWeighted moves whole streams, and only when a slot's share is off by two streams or a slot came or went:
+//   inside a stream packets keep one way. Order and the peer's window see a difference of delay only at such
+//   a move, of at most one delay difference's worth of one stream's packets.
 #pragma once
 
 #include <array>
 #include <cstdint>
 #include <functional>
+#include <memory>
 #include <optional>
 #include <span>
 #include <vector>
@@ -52,6 +87,8 @@ struct PathPolicy {
   std::uint64_t fallback_ns = 30'000'000'000;        // how long the address that was left is kept
   std::array<std::uint32_t, kTxPaths> weight{};      // of slots, for kWeighted; 0: by measured capacity
   unsigned tx_streams = 16;
+  std::uint32_t echo_burst = 32;         // echoes of foreign challenges: budget of this session ...
+  std::uint32_t echoes_per_second = 64;  // ... and refill; above four slots' fastest probing
 };
 
 // What workers are to send by. `primary` and `second` are indices into `slot`, one a stream; kNoPath: none.
@@ -109,13 +146,24 @@ class PathManager {
  public:
   using Random = std::function<void(std::span<std::uint8_t>)>;
   static constexpr unsigned kMaxCandidates = 4;  // of a session, all slots together
+  static constexpr unsigned kAttemptSends = 5;
+  static constexpr std::uint64_t kMoveGapNs = 100'000'000;
+  // Ids of challenges to candidates, in turn; data and probes never use them.
+  static constexpr std::uint8_t kFirstChallengeId = 128;
+  static constexpr std::uint8_t kLastChallengeId = 250;
+  static constexpr std::uint8_t kTopProbeId = 255;       // of slot 0; slot i: i less
+  static constexpr std::uint32_t kChallengeBytes = 101;  // UDP payload of a PATH_VALIDATION packet
 
   // `ends`: of the slots, as configured or stored; at least one.
   PathManager(const PathPolicy& policy, std::span<const PathEnds> ends, Random random, std::uint64_t now_ns);
+  ~PathManager();
+  PathManager(PathManager&&) noexcept;
+  PathManager& operator=(PathManager&&) noexcept;
 
   // ---- what the owner of the shard reported
   // An authentic packet, the newest of its stream, came over an address pair that no slot has. `bytes`: of
-  // its UDP payload.
+  // its UDP payload. Not for PATH_VALIDATION packets: on_path_validation tells of those, and bytes that were
+  // counted twice would be answered twice.
   void on_source(std::uint8_t path_id, const PathEnds& ends, std::uint32_t bytes, std::uint64_t now_ns);
   // 32 authentic bytes of PATH_VALIDATION and where they came from (family 0: not known).
   PathVerdict on_path_validation(std::uint8_t path_id, const PathChallenge& value, const PathEnds& ends,
@@ -127,6 +175,8 @@ class PathManager {
   // Validates `ends` for a slot and moves there. False: no such slot, or the same address already.
   bool migrate(std::uint8_t slot, const PathEnds& ends, std::uint64_t now_ns);
   bool probe(std::uint8_t slot, std::uint64_t now_ns);
+  // A probe by whatever way the session sends now, to be heard by the peer; its loss means nothing.
+  void announce(std::uint64_t now_ns);
 
   void on_timer(std::uint64_t now_ns);
   [[nodiscard]] std::uint64_t next_deadline_ns() const;
@@ -144,6 +194,15 @@ class PathManager {
   [[nodiscard]] bool migrating() const;  // a candidate of a slot in use is being validated
   [[nodiscard]] std::vector<PathSlotView> view() const;
   [[nodiscard]] std::uint64_t refused_total() const;  // challenges and sources that no budget was left for
+  // PATH_VALIDATION packets sent and received so far: not traffic.
+  [[nodiscard]] std::uint64_t control_pkts_total() const;
+  // True for 32 bytes that this object made.
+  [[nodiscard]] bool own_value(const PathChallenge& value) const;
+  [[nodiscard]] bool uses_id(std::uint8_t path_id) const;  // a slot, a probe or an attempt of ours has it
+
+ private:
+  struct Impl;
+  std::unique_ptr<Impl> impl_;
 };
 
 }  // namespace session

@@ -10,6 +10,7 @@ namespace session {
 namespace {
 
 constexpr std::uint64_t kMsNs = 1'000'000;
+constexpr std::size_t kMaxStreamsWatched = 1024;  // for which the newest packet is known
 constexpr std::size_t kMaxOutgoing = 64;  // control packets that nobody fetched; the oldest is given up
 
 std::span<crypto::KeySlot> slots_in(const crypto::SecureBlock& memory, std::uint32_t count) {
@@ -45,6 +46,7 @@ Session::Session(SessionConfig config, crypto::TrafficSecret shared_secret, cons
       commands_(std::make_unique<ShardCommands>(*shard_)),
       control_(std::make_unique<SessionControl>(config_.identity, std::move(shared_secret), config_.policy,
                                                 kSlot, kGeneration, *pool_, engine)) {
+  control_->set_paths(config_.path_policy, config_.paths);
   if (const auto error = control_->start(store_.load(control_->record().fingerprint), now_ns)) {
     throw std::runtime_error(error->message);
   }
@@ -125,7 +127,8 @@ bool Session::open(std::span<const std::uint8_t> datagram, const Frame& frame, c
   return true;
 }
 
-Received Session::receive(std::span<const std::uint8_t> datagram, std::uint64_t now_ns) {
+Received Session::receive(std::span<const std::uint8_t> datagram, std::uint64_t now_ns,
+                          const PathEnds& from) {
   Received out;
   Frame frame{};
   if (!parse_frame(datagram, frame)) return dropped(std::move(out), DropReason::kTruncated);
@@ -143,12 +146,30 @@ Received Session::receive(std::span<const std::uint8_t> datagram, std::uint64_t 
   if (!open(datagram, frame, fields, picked)) return dropped(std::move(out), DropReason::kAuth);
   const RxOutcome outcome =
       shard_->accept(kSlot, fields, picked.branch, static_cast<std::uint32_t>(text_.size()), now_ns);
-  act(out, outcome, fields, now_ns);
+  if (outcome.action != RxAction::kDrop && outcome.action != RxAction::kPathValidation) {
+    look_at_source(fields, from, datagram.size(), now_ns);
+  }
+  act(out, outcome, fields, from, now_ns);
   settle(now_ns);
   return out;
 }
 
-void Session::act(Received& out, const RxOutcome& outcome, const RxFields& fields, std::uint64_t now_ns) {
+// Newer than all before on its stream, and from elsewhere: what a worker reports of a packet.
+void Session::look_at_source(const RxFields& fields, const PathEnds& from, std::size_t bytes,
+                             std::uint64_t now_ns) {
+  if (!schedule_ || from.remote.family == 0) return;
+  if (newest_.size() >= kMaxStreamsWatched) newest_.clear();
+  const auto [at, first] = newest_.try_emplace(fields.stream, fields.sequence);
+  if (!first && static_cast<std::int32_t>(fields.sequence - at->second) <= 0) return;
+  at->second = fields.sequence;
+  for (unsigned i = 0; i < schedule_->count; ++i) {
+    if (schedule_->slot[i].ends == from) return;
+  }
+  control_->on_source(fields.path, from, static_cast<std::uint32_t>(bytes), now_ns);
+}
+
+void Session::act(Received& out, const RxOutcome& outcome, const RxFields& fields, const PathEnds& from,
+                  std::uint64_t now_ns) {
   const AckDue ack{fields.stream, fields.sequence, fields.path};
   out.fin = (fields.flags & kFlagFin) != 0;
   switch (outcome.action) {
@@ -174,7 +195,7 @@ void Session::act(Received& out, const RxOutcome& outcome, const RxFields& field
       return;
     case RxAction::kPathValidation:
       out.fin = false;
-      return path_validation(out, now_ns);
+      return path_validation(out, from, now_ns);
   }
 }
 
@@ -198,10 +219,10 @@ void Session::deliver(Received& out, bool bundle) {
   }
 }
 
-void Session::path_validation(Received& out, std::uint64_t now_ns) {
+void Session::path_validation(Received& out, const PathEnds& from, std::uint64_t now_ns) {
   PathChallenge value;
   std::copy(text_.begin(), text_.end(), value.begin());
-  switch (control_->on_path_validation(out.path, value, now_ns)) {
+  switch (control_->on_path_validation(out.path, value, from, now_ns)) {
     case PathVerdict::kEcho:
       out.kind = Received::Kind::kPathEcho;
       out.payloads.emplace_back(text_);
@@ -257,14 +278,37 @@ void Session::apply(const CmdSendPathValidation& command) {
   Sent sent = seal(0, kFlagPathValidation, command.value, command.path);
   if (sent.drop != DropReason::kNone) return;
   if (outgoing_.size() == kMaxOutgoing) outgoing_.pop_front();
-  outgoing_.push_back(std::move(sent.datagram));
+  outgoing_.push_back(Outgoing{std::move(sent.datagram), command.ends});
 }
 
 bool Session::next_datagram(std::vector<std::uint8_t>& out) {
+  PathEnds to;
+  return next_datagram(out, to);
+}
+
+bool Session::next_datagram(std::vector<std::uint8_t>& out, PathEnds& to) {
   if (outgoing_.empty()) return false;
-  out = std::move(outgoing_.front());
+  out = std::move(outgoing_.front().datagram);
+  to = outgoing_.front().to;
+  if (to.remote.family == 0) to = route(0).ends;
   outgoing_.pop_front();
   return true;
+}
+
+PathSchedule::Slot Session::route(std::uint16_t stream) const {
+  if (!schedule_ || stream >= kTxStreams) return {};
+  return schedule_->slot[schedule_->primary[stream]];
+}
+
+std::optional<PathSchedule::Slot> Session::copy_route(std::uint16_t stream) const {
+  if (!schedule_ || stream >= kTxStreams || schedule_->second[stream] == kNoPath) return std::nullopt;
+  return schedule_->slot[schedule_->second[stream]];
+}
+
+bool Session::migrate(std::uint8_t slot, const PathEnds& ends, std::uint64_t now_ns) {
+  const bool begun = control_->migrate(slot, ends, now_ns);
+  settle(now_ns);
+  return begun;
 }
 
 void Session::on_timer(std::uint64_t now_ns) {
@@ -351,6 +395,13 @@ void Session::apply(const CmdRekey&) {
 }
 void Session::apply(const CmdPathValidated& c) {
   (void)commands_->set_path_validated(kSlot, kGeneration, c.path, c.validated);
+}
+void Session::apply(const CmdSetPaths& c) {
+  schedule_ = c.schedule;
+  for (unsigned id = 0; id <= kMaxEpoch; ++id) {
+    const bool open = (c.validated[id / 64] >> (id % 64) & 1U) != 0;
+    (void)commands_->set_path_validated(kSlot, kGeneration, static_cast<std::uint8_t>(id), open);
+  }
 }
 void Session::apply(const CmdSetState& c) {
   (void)commands_->set_state(kSlot, kGeneration, c.state);

@@ -12,6 +12,7 @@
 #include <optional>
 #include <span>
 #include <string>
+#include <unordered_map>
 #include <vector>
 
 #include "crypto/aead.h"
@@ -31,6 +32,8 @@ struct SessionConfig {
   std::uint32_t window_bits = 8192;  // anti-replay window of a stream, power of two, 1,024..65,536
   std::uint32_t windows = 32;        // receiving streams
   std::uint32_t keys = 128;          // expanded keys: two an epoch, and what grace and jumps keep
+  std::vector<PathEnds> paths;       // slots; empty: addresses are the caller's business alone
+  PathPolicy path_policy;
 };
 
 // protocol.md 5.1. Handshaking is never seen here: a Session exists from its secret on.
@@ -93,12 +96,22 @@ class Session {
   Session(const Session&) = delete;
   Session& operator=(const Session&) = delete;
 
-  Received receive(std::span<const std::uint8_t> datagram, std::uint64_t now_ns);
+  // `from`: the address pair it came over, where the caller knows (SessionConfig::paths): then an authentic
+  // packet from elsewhere is a hint that the peer moved.
+  Received receive(std::span<const std::uint8_t> datagram, std::uint64_t now_ns, const PathEnds& from = {});
   // ENCRYPTED is added to `flags`; REKEY is never set (W-01).
   Sent send(std::uint16_t stream, std::uint16_t flags, std::span<const std::uint8_t> plaintext,
             std::uint8_t path, std::uint64_t now_ns);
-  // Probes, challenges and echoes that the session wants sent, oldest first.
+  // Probes, challenges and echoes that the session wants sent, oldest first. `to`: where; remote.family 0:
+  // wherever data goes.
   bool next_datagram(std::vector<std::uint8_t>& out);
+  bool next_datagram(std::vector<std::uint8_t>& out, PathEnds& to);
+  // Where data of a stream goes now, and with which path id in its header; `copy`: the second way, or
+  // nothing.
+  [[nodiscard]] PathSchedule::Slot route(std::uint16_t stream) const;
+  [[nodiscard]] std::optional<PathSchedule::Slot> copy_route(std::uint16_t stream) const;
+  // Validates another address pair and moves there (PathManager::migrate).
+  bool migrate(std::uint8_t slot, const PathEnds& ends, std::uint64_t now_ns);
 
   void on_timer(std::uint64_t now_ns);
   [[nodiscard]] std::uint64_t next_deadline_ns() const { return control_->next_deadline_ns(); }
@@ -133,6 +146,7 @@ class Session {
   [[nodiscard]] std::uint64_t store_failures_total() const { return store_failures_; }
   [[nodiscard]] std::uint32_t free_keys() const { return pool_->free_count(); }
   bool next_event(SessionEvent& out) { return control_->next_event(out); }
+  bool next_path_notice(PathNotice& out) { return control_->next_path_notice(out); }
 
  private:
   static constexpr std::uint32_t kSlot = 0;
@@ -143,9 +157,11 @@ class Session {
   RxPick pick(std::span<const std::uint8_t> datagram, const RxFields& fields, std::uint64_t now_ns);
   bool open(std::span<const std::uint8_t> datagram, const Frame& frame, const RxFields& fields,
             const RxPick& pick);
-  void act(Received& out, const RxOutcome& outcome, const RxFields& fields, std::uint64_t now_ns);
+  void act(Received& out, const RxOutcome& outcome, const RxFields& fields, const PathEnds& from,
+           std::uint64_t now_ns);
   void deliver(Received& out, bool bundle);
-  void path_validation(Received& out, std::uint64_t now_ns);
+  void path_validation(Received& out, const PathEnds& from, std::uint64_t now_ns);
+  void look_at_source(const RxFields& fields, const PathEnds& from, std::size_t bytes, std::uint64_t now_ns);
   // Reports to control, writes the store, carries out commands, until nothing is left to do.
   void settle(std::uint64_t now_ns);
   bool report(std::uint64_t now_ns);
@@ -159,6 +175,7 @@ class Session {
   void apply(const CmdSendPathValidation& c);
   void apply(const CmdPathValidated& c);
   void apply(const CmdSetState& c);
+  void apply(const CmdSetPaths& c);
   Sent seal(std::uint16_t stream, std::uint16_t flags, std::span<const std::uint8_t> plaintext,
             std::uint8_t path);
   void take_back_keys();
@@ -174,7 +191,13 @@ class Session {
   std::unique_ptr<ShardCommands> commands_;
   std::unique_ptr<SessionControl> control_;
   std::vector<std::uint8_t> text_;  // plaintext of the packet received last
-  std::deque<std::vector<std::uint8_t>> outgoing_;
+  struct Outgoing {
+    std::vector<std::uint8_t> datagram;
+    PathEnds to;
+  };
+  std::deque<Outgoing> outgoing_;
+  std::shared_ptr<const PathSchedule> schedule_;
+  std::unordered_map<std::uint16_t, std::uint32_t> newest_;  // highest sequence of each stream, with paths
   std::uint64_t replay_rejected_ = 0;
   std::uint64_t aead_failed_ = 0;
   std::uint64_t unencrypted_ = 0;

@@ -1,0 +1,305 @@
+// Path manager: candidates, their allowance and attempts, moves and the way back.
+#include <algorithm>
+
+#include "crypto/secret.h"
+#include "session/path_manager_pvt.h"
+
+namespace session {
+
+void Attempt::start(std::uint8_t on_id, std::uint64_t now_ns, const RoundTrip& rtt) {
+  phase = Phase::kRunning;
+  id = on_id;
+  sends = 0;
+  started_ns = now_ns;
+  gap_ns = std::max(2 * rtt.srtt_ns, kPatienceNs);
+  next_ns = now_ns;
+  sent = {};
+}
+
+bool Attempt::wants_send(std::uint64_t now_ns) const {
+  return phase == Phase::kRunning && sends < sent.size() && now_ns >= next_ns;
+}
+
+void Attempt::record(const PathChallenge& value, std::uint64_t now_ns) {
+  sent[sends++] = Challenge{value, now_ns, true, true};
+  next_ns = now_ns + gap_ns;
+  gap_ns *= 2;
+}
+
+std::optional<std::uint64_t> Attempt::answer(std::uint8_t on_id, const PathChallenge& value,
+                                             std::uint64_t now_ns) {
+  if (phase != Phase::kRunning || on_id != id) return std::nullopt;
+  for (unsigned i = 0; i < sends; ++i) {
+    if (!crypto::equal_ct(sent[i].value.data(), value.data(), value.size())) continue;
+    phase = Phase::kProven;
+    failures = 0;
+    rtt_ns = now_ns - sent[i].sent_ns;
+    next_ns = now_ns + kProofNs;
+    return rtt_ns;
+  }
+  return std::nullopt;
+}
+
+bool Attempt::fail_if_over(std::uint64_t now_ns, const PathPolicy& policy) {
+  if (phase != Phase::kRunning || now_ns < started_ns + policy.attempt_timeout_ns) return false;
+  phase = Phase::kPaused;
+  next_ns = now_ns + std::min(policy.attempt_pause_ns << std::min(failures, 16U), kMaxPauseNs);
+  ++failures;
+  sent = {};  // an echo that comes later finds nothing
+  return true;
+}
+
+std::uint64_t Attempt::deadline_ns(const PathPolicy& policy) const {
+  if (phase == Phase::kIdle) return kNeverNs;
+  if (phase != Phase::kRunning) return next_ns;
+  const std::uint64_t end = started_ns + policy.attempt_timeout_ns;
+  return sends < sent.size() ? std::min(end, next_ns) : end;
+}
+
+Candidate* PathManager::Impl::find_candidate(const PathEnds& ends) {
+  const auto at = std::find_if(candidates.begin(), candidates.end(),
+                               [&](const Candidate& c) { return same_pair(c.ends, ends); });
+  return at == candidates.end() ? nullptr : &*at;
+}
+
+void PathManager::Impl::erase(const Candidate* c) {
+  candidates.erase(candidates.begin() + (c - candidates.data()));
+}
+
+// Its place may be taken by a newcomer: it failed, waits in vain, or did not answer in a fair time.
+bool PathManager::Impl::gives_way(const Candidate& c, std::uint64_t now_ns) const {
+  if (c.named) return false;
+  if (c.attempt.phase == Attempt::Phase::kProven) return !c.wants_move;
+  if (c.attempt.phase != Attempt::Phase::kRunning) return true;
+  const std::uint64_t probation = std::max(4 * slots[c.slot].pulse.rtt.srtt_ns, 250 * kMs);
+  return now_ns >= c.attempt.started_ns + probation;
+}
+
+// A place in the table, or nothing: then the weakest candidate lost a point, and the next newcomer may have
+// it.
+Candidate* PathManager::Impl::make_room(bool by_force, std::uint64_t now_ns) {
+  if (candidates.size() < kMaxCandidates) {
+    candidates.reserve(kMaxCandidates);
+    return &candidates.emplace_back();
+  }
+  Candidate* weakest = nullptr;
+  const auto rank = [](const Candidate& c) {
+    return c.attempt.phase == Attempt::Phase::kPaused ? std::uint64_t{0} : c.pkts + 1;
+  };
+  for (Candidate& c : candidates) {
+    if (by_force ? c.named : !gives_way(c, now_ns)) continue;
+    if (weakest == nullptr || rank(c) < rank(*weakest)) weakest = &c;
+  }
+  if (weakest == nullptr) return nullptr;
+  const bool paused = weakest->attempt.phase == Attempt::Phase::kPaused;
+  if (!by_force && !paused && weakest->pkts > 0 && --weakest->pkts > 0) return nullptr;
+  *weakest = Candidate{};
+  return weakest;
+}
+
+Candidate* PathManager::Impl::admit(std::uint8_t slot, const PathEnds& ends, std::uint64_t now_ns) {
+  if (!newcomers.take(now_ns)) {
+    ++refused;
+    return nullptr;
+  }
+  Candidate* c = make_room(false, now_ns);
+  if (c == nullptr) {
+    newcomers.give_back();
+    ++refused;
+    return nullptr;
+  }
+  c->slot = slot;
+  c->ends = ends;
+  return c;
+}
+
+// A further slot that is not valid yet is validated on its own id, which is what lets the peer send on it.
+std::uint8_t PathManager::Impl::pick_id(std::uint8_t slot) {
+  if (slot > 0 && !policy.unmodified_peer && slots[slot].state != PathState::kValidated) return slot;
+  do {
+    next_id = next_id >= kLastChallengeId ? kFirstChallengeId : static_cast<std::uint8_t>(next_id + 1);
+  } while (uses(next_id));
+  return next_id;
+}
+
+void PathManager::Impl::begin(Candidate& c, std::uint64_t now_ns) {
+  const std::uint8_t id = pick_id(c.slot);
+  c.attempt.start(id, now_ns, slots[c.slot].pulse.rtt);
+  notice(PathEvent::kCandidate, c.slot, c.ends);
+  Slot& slot = slots[c.slot];
+  if (known(slot.ends) && slot.state == PathState::kValidated) {  // does the old address still live?
+    slot.pulse.next_ns = std::min(slot.pulse.next_ns, now_ns);
+    slot.traffic_seen = kNeverNs;
+  }
+}
+
+bool PathManager::Impl::may_send(const Candidate& c) const {
+  return c.named || c.bytes_out + ip_bytes(c.ends, kChallengeBytes) < 3 * c.bytes_in;
+}
+
+void PathManager::Impl::step(Candidate& c, std::uint64_t now_ns) {
+  const bool pause_over = c.attempt.phase == Attempt::Phase::kPaused && now_ns >= c.attempt.next_ns;
+  if (c.attempt.phase == Attempt::Phase::kIdle || pause_over) begin(c, now_ns);
+  if (!c.attempt.wants_send(now_ns)) return;
+  if (!may_send(c)) {
+    c.attempt.next_ns = now_ns + kPatienceNs;  // more of its packets may come
+    return;
+  }
+  const PathChallenge value = fresh_value();
+  c.attempt.record(value, now_ns);
+  c.bytes_out += ip_bytes(c.ends, kChallengeBytes);
+  send(c.attempt.id, value, c.ends);
+}
+
+void PathManager::Impl::run_candidates(std::uint64_t now_ns) {
+  for (std::size_t i = 0; i < candidates.size();) {
+    Candidate& c = candidates[i];
+    if (c.attempt.fail_if_over(now_ns, policy)) {
+      notice(PathEvent::kRejected, c.slot, c.ends);
+      c.wants_move = false;  // until data comes from it again
+    }
+    const bool paused = c.attempt.phase == Attempt::Phase::kPaused;
+    const bool stale =
+        c.attempt.phase == Attempt::Phase::kProven && !c.wants_move && now_ns >= c.attempt.next_ns;
+    if (stale || (paused && c.named) || (paused && now_ns >= c.attempt.next_ns + kForgetNs)) {
+      candidates.erase(candidates.begin() + static_cast<std::ptrdiff_t>(i));
+      continue;
+    }
+    if (!paused) step(c, now_ns);
+    ++i;
+  }
+  settle_proven(now_ns);
+}
+
+bool PathManager::Impl::may_move(const Slot& slot, std::uint64_t now_ns) const {
+  return slot.migrations == 0 || now_ns >= slot.moved_ns + kMoveGapNs;
+}
+
+// Moves to candidates that have answered: because data comes from them, or because nothing else lives.
+void PathManager::Impl::settle_proven(std::uint64_t now_ns) {
+  for (std::size_t i = 0; i < candidates.size(); ++i) {
+    const Candidate& c = candidates[i];
+    const Slot& slot = slots[c.slot];
+    const bool needed = c.wants_move || (known(slot.ends) && !slot.pulse.up);
+    if (c.attempt.phase != Attempt::Phase::kProven || !needed || !may_move(slot, now_ns)) continue;
+    const std::uint8_t index = c.slot;
+    const PathEnds ends = c.ends;
+    RoundTrip rtt;
+    rtt.sample(c.attempt.rtt_ns);
+    erase(&c);
+    move(index, ends, rtt, now_ns);
+    i = static_cast<std::size_t>(-1);  // the table changed: from the start
+  }
+}
+
+void PathManager::Impl::move(std::uint8_t index, const PathEnds& ends, const RoundTrip& rtt,
+                             std::uint64_t now_ns) {
+  Slot& slot = slots[index];
+  const bool back = slot.fallback && same_pair(slot.fallback->ends, ends);
+  const bool first = slot.state != PathState::kValidated;
+  slot.left = slot.ends;
+  slot.left_until_ns = now_ns + std::max({2 * slot.pulse.rtt.srtt_ns, 2 * rtt.srtt_ns, kLeftNs});
+  slot.probes_sent_before += slot.pulse.sent;
+  slot.probes_answered_before += slot.pulse.answered;
+  slot.fallback.reset();
+  if (known(slot.ends) && !first) {
+    slot.fallback = std::make_unique<Fallback>();
+    slot.fallback->ends = slot.ends;
+    slot.fallback->until_ns = now_ns + policy.fallback_ns;
+    slot.fallback->pulse.rtt = slot.pulse.rtt;
+    slot.fallback->pulse.up = slot.pulse.up;
+    slot.fallback->pulse.next_ns = now_ns;
+  }
+  slot.ends = ends;
+  slot.state = PathState::kValidated;
+  slot.attempt = Attempt{};
+  slot.pulse = Pulse{};
+  slot.pulse.rtt = rtt;
+  slot.pulse.next_ns = now_ns;
+  slot.moved_ns = now_ns;
+  ++slot.migrations;
+  // Where the peer was before it came here is not where it goes next: only newer packets say so.
+  for (Candidate& c : candidates) {
+    if (c.slot == index && !c.named) c.wants_move = false;
+  }
+  notice(back ? PathEvent::kReturned : PathEvent::kMigrated, index, ends);
+  if (first) notice(PathEvent::kValidated, index, ends);
+  ++version;
+  rebuild(now_ns);
+}
+
+// Without a challenge, because its probe was answered from there since it was left.
+bool PathManager::Impl::return_to_fallback(std::uint8_t index, std::uint64_t now_ns) {
+  Slot& slot = slots[index];
+  if (!slot.fallback || !slot.fallback->proven || !slot.fallback->pulse.up || !may_move(slot, now_ns)) {
+    return false;
+  }
+  const PathEnds ends = slot.fallback->ends;
+  const RoundTrip rtt = slot.fallback->pulse.rtt;
+  move(index, ends, rtt, now_ns);
+  return true;
+}
+
+std::optional<std::uint8_t> PathManager::Impl::slot_of_hint(std::uint8_t path_id) const {
+  if (policy.unmodified_peer) return path_id == 0 ? std::optional(active) : std::nullopt;
+  return path_id < slots.size() ? std::optional(path_id) : std::nullopt;
+}
+
+bool PathManager::Impl::from_left(const Slot& slot, const PathEnds& ends, std::uint64_t now_ns) const {
+  return known(slot.left) && now_ns < slot.left_until_ns && same_pair(slot.left, ends);
+}
+
+// The peer challenges us from an address we do not know: it may be about to move there.
+void PathManager::Impl::standby(std::uint8_t id, const PathEnds& ends, std::uint64_t now_ns,
+                                Candidate*& out) {
+  if (policy.migration == MigrationPolicy::kOff) return;
+  const auto probed = static_cast<unsigned>(kTopProbeId - id);
+  std::uint8_t slot = policy.unmodified_peer ? active : std::uint8_t{0};
+  if (!policy.unmodified_peer && id < slots.size()) slot = id;
+  if (!policy.unmodified_peer && probed < slots.size()) slot = static_cast<std::uint8_t>(probed);
+  out = find_candidate(ends);
+  if (out == nullptr) out = admit(slot, ends, now_ns);
+  if (out == nullptr) return;
+  out->bytes_in += ip_bytes(ends, kChallengeBytes);
+  ++out->pkts;
+  if (slots[out->slot].state != PathState::kValidated) out->wants_move = true;  // nothing to move away from
+}
+
+void PathManager::on_source(std::uint8_t path_id, const PathEnds& ends, std::uint32_t bytes,
+                            std::uint64_t now_ns) {
+  Impl& s = *impl_;
+  const auto index = s.slot_of_hint(path_id);
+  if (!index || !known(ends) || s.has_pair(ends) || s.policy.migration == MigrationPolicy::kOff) return;
+  Slot& slot = s.slots[*index];
+  s.hint_ns = now_ns;
+  if (s.from_left(slot, ends, now_ns)) return;
+  const bool behind = slot.fallback && same_pair(slot.fallback->ends, ends);
+  if (behind && s.return_to_fallback(*index, now_ns)) return;
+  Candidate* c = s.find_candidate(ends);
+  if (c == nullptr) c = s.admit(*index, ends, now_ns);
+  if (c == nullptr) return;
+  c->bytes_in += ip_bytes(ends, bytes);
+  ++c->pkts;
+  c->wants_move = true;
+  s.step(*c, now_ns);
+  s.settle_proven(now_ns);
+}
+
+bool PathManager::migrate(std::uint8_t index, const PathEnds& ends, std::uint64_t now_ns) {
+  Impl& s = *impl_;
+  if (index >= s.slots.size() || !known(ends) || s.has_pair(ends)) return false;
+  const auto other = std::find_if(s.candidates.begin(), s.candidates.end(),
+                                  [&](const Candidate& c) { return c.named && c.slot == index; });
+  if (other != s.candidates.end()) s.erase(&*other);  // the latest order counts
+  Candidate* c = s.find_candidate(ends);
+  if (c == nullptr) c = s.make_room(true, now_ns);
+  if (c == nullptr) return false;
+  *c = Candidate{};
+  c->slot = index;
+  c->ends = ends;
+  c->named = c->wants_move = true;
+  s.step(*c, now_ns);
+  return true;
+}
+
+}  // namespace session

@@ -1,0 +1,232 @@
+// Inside of PathManager: state and steps, shared by path_manager*.cc alone.
+#pragma once
+
+#include <deque>
+#include <vector>
+
+#include "session/path_manager.h"
+#include "session/token_bucket.h"
+
+namespace session {
+
+inline constexpr std::uint64_t kNeverNs = UINT64_MAX;
+inline constexpr std::uint64_t kMs = 1'000'000;
+inline constexpr std::uint64_t kPatienceNs = 100 * kMs;  // least time before a probe counts as unanswered
+inline constexpr std::uint64_t kFirstPatienceNs = 1'000 * kMs;  // RFC 6298, 2.1: no sample yet
+inline constexpr std::uint64_t kLeftNs = 100 * kMs;             // least time for stragglers of a left address
+inline constexpr std::uint64_t kFastProbeNs = 200 * kMs;        // of a slot in use, with an alternative
+inline constexpr std::uint64_t kProofNs = 10'000 * kMs;         // life of a validated candidate without data
+inline constexpr std::uint64_t kMaxPauseNs = 60'000 * kMs;
+inline constexpr std::uint64_t kForgetNs = 30'000 * kMs;  // a failed candidate after its pause
+inline constexpr std::uint64_t kSwitchNs = 1'000 * kMs;   // another slot is better for so long: hysteresis
+inline constexpr unsigned kIdleShift = 4;  // checks of an idle session: 2^4 probe intervals apart
+inline constexpr unsigned kDownShift = 2;  // probes of a slot that is down: 2^2 apart
+inline constexpr unsigned kEchoesUp = 2;
+inline constexpr std::size_t kMaxQueuedSends = 64;
+inline constexpr std::size_t kMaxQueuedNotices = 64;
+
+inline bool known(const PathEnds& ends) {
+  return ends.remote.family != 0;
+}
+// A local endpoint that nobody told matches any.
+inline bool same_pair(const PathEnds& a, const PathEnds& b) {
+  return a.remote == b.remote && (a.local.family == 0 || b.local.family == 0 || a.local == b.local);
+}
+// Did this come from there? What has no origin may have come from anywhere.
+inline bool came_from(const PathEnds& origin, const PathEnds& pair) {
+  return !known(origin) || !known(pair) || same_pair(origin, pair);
+}
+inline std::uint64_t ip_bytes(const PathEnds& ends, std::uint64_t udp_payload_bytes) {
+  return udp_payload_bytes + (ends.remote.family == 4 ? 28 : 48);
+}
+
+struct Challenge {
+  PathChallenge value{};
+  std::uint64_t sent_ns = 0;
+  bool open = false;    // no echo yet
+  bool counts = false;  // and when it stays out, that means something
+};
+
+// RFC 6298, section 2, without the clamp and the granularity.
+struct RoundTrip {
+  bool known = false;
+  std::uint64_t srtt_ns = 0;
+  std::uint64_t rttvar_ns = 0;
+  void sample(std::uint64_t rtt_ns);
+  [[nodiscard]] std::uint64_t patience_ns() const;
+};
+
+// Life of one address pair, by probes.
+struct Pulse {
+  RoundTrip rtt;
+  bool up = true;
+  double loss = 0;
+  unsigned lost_in_row = 0;
+  unsigned echoes_in_row = 0;
+  unsigned down_probes = 0;
+  std::uint64_t sent = 0;
+  std::uint64_t answered = 0;
+  std::uint64_t next_ns = kNeverNs;
+  std::array<Challenge, 4> ring{};
+  unsigned ring_next = 0;
+
+  void record(const PathChallenge& value, std::uint64_t now_ns, bool counts);
+  bool answer(const PathChallenge& value, std::uint64_t now_ns);
+  // Takes unanswered probes for lost, or for nothing when packets of the peer came after them (heard_ns).
+  void expire(std::uint64_t now_ns, unsigned lost_down, std::uint64_t heard_ns);
+  [[nodiscard]] std::uint64_t overdue_ns() const;
+};
+
+// One validation of one address: sends, an end, a pause.
+struct Attempt {
+  enum class Phase : std::uint8_t { kIdle, kRunning, kPaused, kProven };
+  Phase phase = Phase::kIdle;
+  std::uint8_t id = 0;
+  unsigned sends = 0;
+  unsigned failures = 0;
+  std::uint64_t started_ns = 0;
+  std::uint64_t gap_ns = 0;
+  std::uint64_t rtt_ns = 0;          // once proven
+  std::uint64_t next_ns = kNeverNs;  // next send; end of the pause; end of the proof
+  std::array<Challenge, PathManager::kAttemptSends> sent{};
+
+  void start(std::uint8_t on_id, std::uint64_t now_ns, const RoundTrip& rtt);
+  void record(const PathChallenge& value, std::uint64_t now_ns);
+  // Round trip when the value is of this attempt and not answered before.
+  std::optional<std::uint64_t> answer(std::uint8_t on_id, const PathChallenge& value, std::uint64_t now_ns);
+  bool fail_if_over(std::uint64_t now_ns, const PathPolicy& policy);
+  [[nodiscard]] bool wants_send(std::uint64_t now_ns) const;
+  [[nodiscard]] std::uint64_t deadline_ns(const PathPolicy& policy) const;
+};
+
+struct Candidate {
+  std::uint8_t slot = 0;
+  bool named = false;       // by an operator: no allowance, one attempt
+  bool wants_move = false;  // data came from it, or an operator asked
+  PathEnds ends;
+  std::uint64_t bytes_in = 0;
+  std::uint64_t bytes_out = 0;
+  std::uint64_t pkts = 0;  // newest packets from it, less those of others that found no place
+  Attempt attempt;
+};
+
+struct Fallback {
+  PathEnds ends;
+  std::uint64_t until_ns = 0;
+  bool proven = false;  // a probe was answered from there since it was left
+  Pulse pulse;
+};
+
+struct Slot {
+  PathEnds ends;
+  PathState state = PathState::kUnvalidated;
+  Pulse pulse;
+  Attempt attempt;  // of the configured address of a further slot
+  std::unique_ptr<Fallback> fallback;
+  PathEnds left;
+  std::uint64_t left_until_ns = 0;
+  std::uint64_t moved_ns = 0;
+  unsigned idle_checks = 0;
+  std::uint64_t traffic_seen = 0;
+  std::uint64_t probes_sent_before = 0;  // at addresses that were left
+  std::uint64_t probes_answered_before = 0;
+  std::uint64_t migrations = 0;
+};
+
+struct PathManager::Impl {
+  Impl(const PathPolicy& rules, std::span<const PathEnds> ends, Random source, std::uint64_t now_ns);
+
+  // ---- path_manager.cc
+  PathChallenge fresh_value();
+  bool own(const PathChallenge& value) const;
+  void send(std::uint8_t id, const PathChallenge& value, const PathEnds& ends);
+  void notice(PathEvent event, std::uint8_t slot, const PathEnds& ends);
+  bool uses(std::uint8_t id) const;
+  bool has_pair(const PathEnds& ends) const;  // of a slot
+  PathVerdict own_echo(std::uint8_t id, const PathChallenge& value, const PathEnds& ends,
+                       std::uint64_t now_ns);
+  PathVerdict foreign(std::uint8_t id, const PathChallenge& value, const PathEnds& ends,
+                      std::uint64_t now_ns);
+  bool seen_before(std::uint8_t id, const PathChallenge& value) const;
+  void remember(std::uint8_t id, const PathChallenge& value);
+  void validate_slot(std::uint8_t slot, std::uint64_t rtt_ns, std::uint64_t now_ns);
+  void run_slot_attempt(std::uint8_t slot, std::uint64_t now_ns);
+
+  // ---- path_manager_candidates.cc
+  Candidate* find_candidate(const PathEnds& ends);
+  Candidate* admit(std::uint8_t slot, const PathEnds& ends, std::uint64_t now_ns);
+  Candidate* make_room(bool by_force, std::uint64_t now_ns);
+  bool gives_way(const Candidate& c, std::uint64_t now_ns) const;
+  std::uint8_t pick_id(std::uint8_t slot);
+  void begin(Candidate& c, std::uint64_t now_ns);
+  bool may_send(const Candidate& c) const;
+  void step(Candidate& c, std::uint64_t now_ns);
+  void run_candidates(std::uint64_t now_ns);
+  void settle_proven(std::uint64_t now_ns);
+  void erase(const Candidate* c);
+  std::optional<std::uint8_t> slot_of_hint(std::uint8_t path_id) const;
+  bool from_left(const Slot& slot, const PathEnds& ends, std::uint64_t now_ns) const;
+  void standby(std::uint8_t id, const PathEnds& ends, std::uint64_t now_ns, Candidate*& out);
+  void move(std::uint8_t slot, const PathEnds& ends, const RoundTrip& rtt, std::uint64_t now_ns);
+  bool may_move(const Slot& slot, std::uint64_t now_ns) const;
+  bool return_to_fallback(std::uint8_t slot, std::uint64_t now_ns);
+
+  // ---- path_manager_probes.cc
+  void send_probe(Pulse& pulse, std::uint8_t slot, const PathEnds& ends, std::uint64_t now_ns, bool counts);
+  PathVerdict probe_echo(std::uint8_t slot, const PathChallenge& value, const PathEnds& ends,
+                         std::uint64_t now_ns);
+  void run_probes(std::uint64_t now_ns);
+  void run_slot_probes(std::uint8_t slot, std::uint64_t now_ns);
+  void run_fallback(std::uint8_t slot, std::uint64_t now_ns);
+  void judge(std::uint8_t slot, bool was_up, std::uint64_t now_ns);
+  void went_down(std::uint8_t slot, std::uint64_t now_ns);
+  bool alternatives(std::uint8_t slot) const;
+  std::uint64_t heard_ns(std::uint8_t slot) const;
+  std::uint64_t gap_ns(std::uint8_t slot, std::uint64_t now_ns) const;
+
+  // ---- path_manager_schedule.cc
+  bool usable(std::uint8_t slot) const;
+  void choose_active(std::uint64_t now_ns);
+  std::uint8_t best(std::uint8_t except) const;
+  void spread(PathSchedule& out);
+  std::array<double, kTxPaths> shares() const;
+  void fill_quota(PathSchedule& out, const std::array<unsigned, kTxPaths>& quota) const;
+  void rebuild(std::uint64_t now_ns);
+  bool in_use(std::uint8_t slot) const;
+
+  PathPolicy policy;
+  Random random;
+  std::array<std::uint8_t, 32> mark_key{};
+  std::vector<Slot> slots;
+  std::vector<Candidate> candidates;
+  std::deque<PathSend> sends;
+  std::deque<PathNotice> notices;
+  TokenBucket echoes;
+  TokenBucket newcomers;
+  struct Seen {
+    std::uint8_t id = 0;
+    PathChallenge value{};
+  };
+  std::array<Seen, 16> seen{};
+  unsigned seen_count = 0;
+  std::uint8_t next_id = kFirstChallengeId;
+  std::uint64_t refused = 0;
+
+  std::uint64_t control_pkts = 0;
+  std::uint64_t traffic = 0;  // packets of the session, without ours
+  std::uint64_t rx_traffic = 0;
+  std::uint64_t control_rx_pkts = 0;
+  std::uint64_t rx_moved_ns = 0;  // rx_traffic grew last
+  std::uint64_t traffic_ns = 0;
+  std::uint64_t hint_ns = 0;  // a packet came from somewhere else
+
+  PathSchedule schedule;
+  std::uint64_t version = 0;
+  std::uint8_t active = 0;
+  std::uint8_t better = kNoPath;
+  std::uint64_t better_since_ns = 0;
+  std::array<unsigned, kTxPaths> quota{};
+  unsigned usable_bits = 0;
+};
+
+}  // namespace session

@@ -1,0 +1,161 @@
+// Path manager: which stream goes over which slot.
+#include <algorithm>
+#include <cmath>
+#include <numeric>
+
+#include "session/path_manager_pvt.h"
+
+namespace session {
+namespace {
+
+// Lower is better; without a sample last.
+double cost(const Slot& slot) {
+  if (!slot.pulse.rtt.known) return 1e18;
+  return static_cast<double>(std::max<std::uint64_t>(slot.pulse.rtt.srtt_ns, 1));
+}
+
+bool same(const PathSchedule& a, const PathSchedule& b) {
+  if (a.count != b.count || a.primary != b.primary || a.second != b.second) return false;
+  return std::equal(a.slot.begin(), a.slot.begin() + a.count, b.slot.begin(),
+                    [](const PathSchedule::Slot& x, const PathSchedule::Slot& y) {
+                      return x.ends == y.ends && x.path_id == y.path_id;
+                    });
+}
+
+}  // namespace
+
+bool PathManager::Impl::usable(std::uint8_t index) const {
+  const Slot& slot = slots[index];
+  return slot.state == PathState::kValidated && slot.pulse.up && (index == 0 || known(slot.ends));
+}
+
+std::uint8_t PathManager::Impl::best(std::uint8_t except) const {
+  std::uint8_t found = kNoPath;
+  for (std::uint8_t i = 0; i < slots.size(); ++i) {
+    if (i == except || !usable(i)) continue;
+    if (found == kNoPath || cost(slots[i]) < cost(slots[found])) found = i;
+  }
+  return found;
+}
+
+// A slot that is down is left at once; a better one has to stay better by a fifth for a while. Towards an
+// unmodified peer a change of slot is a change of address: only for need.
+void PathManager::Impl::choose_active(std::uint64_t now_ns) {
+  const std::uint8_t other = best(active);
+  if (!usable(active)) {
+    if (other != kNoPath) active = other;  // with nothing up: the last one
+    better = kNoPath;
+    return;
+  }
+  const bool clearly = other != kNoPath && cost(slots[other]) < 0.8 * cost(slots[active]);
+  if (!clearly || policy.unmodified_peer) {
+    better = kNoPath;
+    return;
+  }
+  if (better != other) {
+    better = other;
+    better_since_ns = now_ns;
+  }
+  if (now_ns < better_since_ns + kSwitchNs) return;
+  active = other;
+  better = kNoPath;
+}
+
+// Share of each usable slot in the streams, by the configured weights; a weight of 0 stands for the measured
+// quality 1 / (srtt * (1 + loss)), in the scale of the mean of what is measured.
+std::array<double, kTxPaths> PathManager::Impl::shares() const {
+  std::array<double, kTxPaths> quality{};
+  std::array<double, kTxPaths> share{};
+  double sum = 0;
+  unsigned measured = 0;
+  for (std::uint8_t i = 0; i < slots.size(); ++i) {
+    if (!usable(i) || policy.weight[i] != 0) continue;
+    const double srtt = slots[i].pulse.rtt.known ? cost(slots[i]) : static_cast<double>(kPatienceNs);
+    quality[i] = 1 / (srtt * (1 + slots[i].pulse.loss));
+    sum += quality[i];
+    ++measured;
+  }
+  double total = 0;
+  for (std::uint8_t i = 0; i < slots.size(); ++i) {
+    if (!usable(i)) continue;
+    share[i] = policy.weight[i] != 0 ? policy.weight[i] : quality[i] / sum * measured;
+    total += share[i];
+  }
+  for (double& one : share) one = total > 0 ? one / total : 0;
+  return share;
+}
+
+// Streams stay where they are while their slot has room for them.
+void PathManager::Impl::fill_quota(PathSchedule& out, const std::array<unsigned, kTxPaths>& want) const {
+  std::array<unsigned, kTxPaths> left = want;
+  std::array<bool, kTxStreams> placed{};
+  const unsigned streams = std::min<unsigned>(policy.tx_streams, kTxStreams - 1);
+  for (unsigned i = 1; i <= streams; ++i) {
+    const std::uint8_t at = schedule.primary[i];
+    if (schedule.count == 0 || at >= slots.size() || left[at] == 0) continue;
+    out.primary[i] = at;
+    --left[at];
+    placed[i] = true;
+  }
+  for (unsigned i = 1; i <= streams; ++i) {
+    if (placed[i]) continue;
+    const auto at = std::max_element(left.begin(), left.end());
+    if (*at == 0) continue;
+    out.primary[i] = static_cast<std::uint8_t>(at - left.begin());
+    --*at;
+  }
+}
+
+// Largest remainders. Small changes of what is measured move nothing.
+void PathManager::Impl::spread(PathSchedule& out) {
+  const auto share = shares();
+  const unsigned streams = std::min<unsigned>(policy.tx_streams, kTxStreams - 1);
+  std::array<unsigned, kTxPaths> want{};
+  std::array<double, kTxPaths> rest{};
+  unsigned given = 0;
+  unsigned bits = 0;
+  for (std::uint8_t i = 0; i < slots.size(); ++i) {
+    const double exact = share[i] * streams;
+    want[i] = static_cast<unsigned>(std::floor(exact));
+    rest[i] = exact - want[i];
+    given += want[i];
+    bits |= usable(i) ? 1U << i : 0U;
+  }
+  if (bits == 0) return;
+  for (; given < streams; ++given) {
+    const auto at = static_cast<std::size_t>(std::max_element(rest.begin(), rest.end()) - rest.begin());
+    ++want[at];
+    rest[at] = -1;
+  }
+  unsigned off = 0;
+  for (unsigned i = 0; i < kTxPaths; ++i) off = std::max(off, want[i] > quota[i] ? want[i] - quota[i] : 0);
+  if (bits != usable_bits || off >= 2) quota = want;
+  usable_bits = bits;
+  fill_quota(out, quota);
+}
+
+void PathManager::Impl::rebuild(std::uint64_t now_ns) {
+  choose_active(now_ns);
+  PathSchedule out;
+  out.count = static_cast<unsigned>(slots.size());
+  for (std::uint8_t i = 0; i < slots.size(); ++i) {
+    out.slot[i] = {slots[i].ends, policy.unmodified_peer ? std::uint8_t{0} : i};
+  }
+  out.primary.fill(active);
+  out.second.fill(kNoPath);
+  if (!policy.unmodified_peer && policy.scheduler == PathScheduler::kWeighted) spread(out);
+  if (!policy.unmodified_peer && policy.scheduler == PathScheduler::kDuplicate) {
+    const unsigned streams = std::min<unsigned>(policy.tx_streams, kTxStreams - 1);
+    std::fill_n(out.second.begin() + 1, streams, best(active));
+  }
+  if (version != 0 && same(out, schedule)) return;
+  schedule = out;
+  ++version;
+}
+
+bool PathManager::Impl::in_use(std::uint8_t index) const {
+  const auto has = [&](const auto& list) { return std::find(list.begin(), list.end(), index) != list.end(); };
+  return has(schedule.primary) || has(schedule.second);
+}
+
+}  // namespace session
