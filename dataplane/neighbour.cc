@@ -50,7 +50,7 @@ Neighbours::Entry* Neighbours::find(std::uint8_t port, const IpAddress& address)
 Neighbours::Entry* Neighbours::evict() {
   Entry* worst = nullptr;
   for (Entry& entry : entries_) {
-    if (entry.pinned || entry.fixed || entry.state == NeighbourState::kFree) continue;
+    if (entry.pins != 0 || entry.fixed || entry.state == NeighbourState::kFree) continue;
     const bool reachable = entry.state == NeighbourState::kReachable;
     const bool worst_reachable = worst != nullptr && worst->state == NeighbourState::kReachable;
     if (worst == nullptr || (worst_reachable && !reachable) ||
@@ -134,8 +134,15 @@ std::uint32_t Neighbours::pin(std::uint8_t port, const IpAddress& address, std::
     if (entry == nullptr) return session::kNone;
     resolve(*entry, now_ns);
   }
-  entry->pinned = true;
+  ++entry->pins;
   return static_cast<std::uint32_t>(entry - entries_.data());
+}
+
+// Addresses that peers once had are not asked for until they fail: a million of them come and go.
+void Neighbours::unpin(std::uint8_t port, const IpAddress& address) {
+  Entry* entry = find(port, address);
+  if (entry == nullptr || entry->pins == 0) return;
+  if (--entry->pins == 0 && !entry->fixed && !entry->others) forget(*entry);
 }
 
 // The first request of an attempt goes out at once.
@@ -165,8 +172,9 @@ void Neighbours::on_miss(std::uint8_t port, const IpAddress& address, std::uint6
   Entry* entry = find(port, address);
   if (entry == nullptr) {
     entry = make(port, address, now_ns);
-    if (entry != nullptr) resolve(*entry, now_ns);
-    return;
+    if (entry == nullptr) return;
+    entry->others = true;
+    return resolve(*entry, now_ns);
   }
   if (entry->state == NeighbourState::kReachable) return tell(*entry);  // that worker's update was under way
   if (entry->state == NeighbourState::kFailed) resolve(*entry, now_ns);
@@ -190,7 +198,9 @@ void Neighbours::heard_request(std::uint8_t port, const IpAddress& from, const M
   if (!on_link(port, from)) return;
   Entry* entry = find(port, from);
   if (entry == nullptr && free_.size() > kMaxNeighbours / 4) entry = make(port, from, now_ns);
-  if (entry != nullptr) learn(*entry, mac, now_ns);
+  if (entry == nullptr) return;
+  if (entry->pins == 0) entry->others = true;
+  learn(*entry, mac, now_ns);
 }
 
 void Neighbours::on_arp(std::span<const std::uint8_t> frame, std::uint8_t port, std::uint64_t now_ns) {
@@ -236,12 +246,12 @@ void Neighbours::on_nd(std::span<const std::uint8_t> frame, std::uint8_t port, s
 void Neighbours::failed(Entry& entry, std::uint64_t now_ns) {
   entry.state = NeighbourState::kFailed;
   entry.seen_ns = now_ns;
-  entry.due_ns = now_ns + (entry.pinned ? kRetryNs : kForgetNs);
+  entry.due_ns = now_ns + (entry.pins != 0 ? kRetryNs : kForgetNs);
   tell(entry);
 }
 
 void Neighbours::due(Entry& entry, std::uint64_t now_ns) {
-  if (entry.state == NeighbourState::kFailed) return entry.pinned ? resolve(entry, now_ns) : forget(entry);
+  if (entry.state == NeighbourState::kFailed) return entry.pins != 0 ? resolve(entry, now_ns) : forget(entry);
   if (entry.state == NeighbourState::kReachable) {
     if (entry.sent == kProbes) return resolve(entry, now_ns);
     ++entry.sent;

@@ -3,7 +3,7 @@
 // Owner: control core. Time is an argument. An entry's index is its adjacency id, the same on every worker.
 // Flood-safe: the table is bounded; entries are made for what workers or sessions ask for, inside connected
 // prefixes only, and for hosts that ask for us while a quarter of the table is free; answers nobody waits for
-// make no entry.
+// make no entry, and one that only sessions needed goes with the last of them.
 #pragma once
 
 #include <array>
@@ -38,8 +38,12 @@ class Neighbours {
 
   // Static neighbours of the configuration; our addresses are announced.
   void start(std::uint64_t now_ns);
-  // Adjacency id of a next hop that is needed for good, resolved from now on. session::kNone: table full.
+  // Adjacency id of a next hop of sessions or routes, resolved from now on and never evicted until unpin()
+  // was called as often. session::kNone: table full.
   std::uint32_t pin(std::uint8_t port, const IpAddress& address, std::uint64_t now_ns);
+  // What only pins asked for goes with the last of them; messages that still name its adjacency must have
+  // been sent before. An address without pins is ignored.
+  void unpin(std::uint8_t port, const IpAddress& address);
   // A worker has packets for an address on a port.
   void on_miss(std::uint8_t port, const IpAddress& address, std::uint64_t now_ns);
   // Frames from the Ethernet header on.
@@ -57,9 +61,10 @@ class Neighbours {
     MacAddress mac{};
     std::uint8_t port = 0;
     NeighbourState state = NeighbourState::kFree;
-    bool pinned = false;    // a next hop of sessions or routes: never evicted
-    bool fixed = false;     // from the configuration: never asked for
-    std::uint8_t sent = 0;  // requests of this attempt, or probes of a reachable one
+    std::uint32_t pins = 0;  // as the next hop of sessions and routes: never evicted
+    bool fixed = false;      // from the configuration: never asked for
+    bool others = false;     // asked for by workers or by the host itself before any pin: outlives them
+    std::uint8_t sent = 0;   // requests of this attempt, or probes of a reachable one
     std::uint64_t due_ns = 0;
     std::uint64_t seen_ns = 0;  // last confirmation, or failure
   };

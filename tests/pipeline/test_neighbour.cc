@@ -187,6 +187,45 @@ TEST_F(NeighbourTest, AnnouncesItsAddressesAtStart) {
   EXPECT_EQ(frames[1][0], 0x33);
 }
 
+TEST_F(NeighbourTest, GoesWithItsLastPin) {
+  const std::uint32_t id = table.pin(kWan, ip("192.0.2.9"), kS);
+  EXPECT_EQ(table.pin(kWan, ip("192.0.2.9"), kS), id);
+  table.unpin(kWan, ip("192.0.2.9"));
+  EXPECT_EQ(table.size(), 1U);
+  collect();
+  table.unpin(kWan, ip("192.0.2.9"));
+  EXPECT_EQ(table.size(), 0U);
+  collect();
+  ASSERT_EQ(told.size(), 1U);
+  EXPECT_EQ(told[0].state, NeighbourState::kFree);
+  EXPECT_EQ(told[0].adjacency, id);
+  table.unpin(kWan, ip("192.0.2.9"));
+  EXPECT_EQ(table.size(), 0U);
+}
+
+TEST_F(NeighbourTest, KeepsWhomOthersAskedFor) {
+  table.on_miss(kWan, ip("192.0.2.9"), kS);
+  table.pin(kWan, ip("192.0.2.9"), kS);
+  table.unpin(kWan, ip("192.0.2.9"));
+  EXPECT_EQ(table.size(), 1U);
+}
+
+// A peer on our link that takes a new address again and again.
+TEST_F(NeighbourTest, AMillionPinsLeaveNothing) {
+  std::uint32_t highest = 0;
+  for (unsigned i = 0; i < 1'000'000; ++i) {
+    IpAddress to = ip("192.0.2.0");
+    to.bytes[3] = static_cast<std::uint8_t>(2 + i % 250);
+    const std::uint32_t id = table.pin(kWan, to, kS + i);
+    ASSERT_NE(id, session::kNone);
+    highest = std::max(highest, id);
+    table.unpin(kWan, to);
+    if (i % 64 == 0) collect();
+  }
+  EXPECT_EQ(table.size(), 0U);
+  EXPECT_LT(highest, 4U) << "places are used again";
+}
+
 // ---- IPv6
 
 dataplane::DiscoveryFrame solicit(const std::string& from, const std::string& target) {
