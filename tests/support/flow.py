@@ -2,11 +2,14 @@
 """Traffic whose every packet or byte is accounted for. Each end is one process and prints its result as JSON.
 
     flow.py udp-recv ADDRESS PORT            until its input is closed, then what is still on its way
-    flow.py udp-send ADDRESS PORT RATE SECONDS [BYTES]     RATE in packets per second; SECONDS 0: until ended
+    flow.py udp-send ADDRESS PORT RATE SECONDS [BYTES [FLOWS]]     RATE in packets per second, over all FLOWS, each with
+                                             a port and numbers of its own; SECONDS 0: until ended
     flow.py file-recv ADDRESS PORT           SHA-256 of one TCP connection
     flow.py file-send ADDRESS PORT BYTES     random bytes over TCP
 
-udp-recv with FLOW_STATUS=FILE in its environment keeps the numbers there up to date while it runs.
+udp-recv with FLOW_STATUS=FILE in its environment keeps the numbers there up to date while it runs. At its end it also
+knows the holes: numbers that never came, with the times of their neighbours by the clock that all processes share, and
+how long packets took from end to end.
 """
 
 import hashlib
@@ -20,7 +23,8 @@ import sys
 import time
 
 MAGIC = b"flow"
-HEADER = struct.Struct("!4sIQ")  # magic, run, number
+HEADER = struct.Struct("!4sIQQ")  # magic, run, number, when it was sent (CLOCK_MONOTONIC, ns)
+MOST_HOLES = 200
 BUFFER_BYTES = 32 << 20
 SO_RCVBUFFORCE = 33
 SETTLE_S = 0.7
@@ -33,10 +37,11 @@ def family(address):
 
 
 class Tally:
-    """Which numbers of which run arrived."""
+    """Which numbers of which run arrived, and when."""
 
     def __init__(self):
-        self.seen = {}
+        self.seen = {}  # run: {number: time}
+        self.took_ns = []
         self.received = self.duplicates = self.reordered = self.foreign = 0
         self.highest = {}
         self.last = None
@@ -44,7 +49,7 @@ class Tally:
 
     def add(self, data):
         try:
-            magic, run, number = HEADER.unpack_from(data)
+            magic, run, number, sent_ns = HEADER.unpack_from(data)
         except struct.error:
             magic = b""
         if magic != MAGIC:
@@ -54,11 +59,12 @@ class Tally:
         if self.last is not None:
             self.longest_gap_s = max(self.longest_gap_s, now - self.last)
         self.last = now
-        numbers = self.seen.setdefault(run, set())
+        numbers = self.seen.setdefault(run, {})
         if number in numbers:
             self.duplicates += 1
             return
-        numbers.add(number)
+        numbers[number] = now
+        self.took_ns.append(time.monotonic_ns() - sent_ns)
         self.received += 1
         if number < self.highest.get(run, -1):
             self.reordered += 1
@@ -68,6 +74,31 @@ class Tally:
     def result(self):
         return {"received": self.received, "duplicates": self.duplicates, "reordered": self.reordered,
                 "foreign": self.foreign, "longest_gap_ms": round(self.longest_gap_s * 1000, 1)}
+
+    def details(self):
+        """What takes a look at every packet: once, at the end."""
+        holes = [hole for run in self.seen.values() for hole in holes_of(run)]
+        return {"holes": holes[:MOST_HOLES], "latency_ms": percentiles(self.took_ns)}
+
+
+def holes_of(arrivals):
+    """Numbers that are missing, in stretches: how many, and when what stood before and behind arrived."""
+    holes, before = [], None
+    for number in sorted(arrivals):
+        missing = number - (before + 1 if before is not None else 0)
+        if missing:
+            start = arrivals[before] if before is not None else arrivals[number]
+            holes.append({"count": missing, "from_s": start, "to_s": arrivals[number]})
+        before = number
+    return holes
+
+
+def percentiles(times_ns):
+    ordered = sorted(times_ns)
+    if not ordered:
+        return {}
+    at = {"min": 0, "p50": 0.5, "p99": 0.99, "max": 1}
+    return {name: round(ordered[int(share * (len(ordered) - 1))] / 1e6, 3) for name, share in at.items()}
 
 
 def udp_recv(address, port):
@@ -90,7 +121,7 @@ def udp_recv(address, port):
             with open(status + ".new", "w", encoding="ascii") as file:
                 json.dump(tally.result(), file)
             os.rename(status + ".new", status)
-    print(json.dumps(tally.result()), flush=True)
+    print(json.dumps({**tally.result(), **tally.details()}), flush=True)
 
 
 def drain(server, tally, most=2048):
@@ -101,11 +132,13 @@ def drain(server, tally, most=2048):
         pass
 
 
-def udp_send(address, port, rate, seconds, size=200):
-    client = socket.socket(family(address), socket.SOCK_DGRAM)
-    client.connect((address, int(port)))
+def udp_send(address, port, rate, seconds, size=200, flows=1):
+    clients = [socket.socket(family(address), socket.SOCK_DGRAM) for _ in range(int(flows))]
+    for client in clients:
+        client.connect((address, int(port)))
     rate, seconds = float(rate), float(seconds)
-    run, padding = os.getpid() & 0xFFFFFFFF, bytes(max(0, int(size) - HEADER.size))
+    runs = [(os.getpid() << 8 | index) & 0xFFFFFFFF for index in range(len(clients))]
+    padding = bytes(max(0, int(size) - HEADER.size))
     stopping = []
     signal.signal(signal.SIGTERM, lambda *_: stopping.append(1))
     start, sent, refused = time.monotonic(), 0, 0
@@ -114,8 +147,9 @@ def udp_send(address, port, rate, seconds, size=200):
         if seconds and elapsed >= seconds:
             break
         for _ in range(min(64, int(elapsed * rate) - sent - refused)):
+            number, flow = divmod(sent, len(clients))
             try:
-                client.send(HEADER.pack(MAGIC, run, sent) + padding)
+                clients[flow].send(HEADER.pack(MAGIC, runs[flow], number, time.monotonic_ns()) + padding)
                 sent += 1
             except OSError:  # an ICMP error of an earlier packet, or no route for a moment
                 refused += 1

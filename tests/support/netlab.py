@@ -22,6 +22,8 @@ import sys
 import tempfile
 import time
 
+import control
+
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 TAG = "phantom-lab"
 NAMESPACES = "/run/netns"
@@ -323,6 +325,8 @@ def toml_value(value):
         return "true" if value else "false"
     if isinstance(value, dict):
         return "{ " + ", ".join(f"{key} = {toml_value(item)}" for key, item in value.items()) + " }"
+    if isinstance(value, list):
+        return "[" + ", ".join(toml_value(item) for item in value) + "]"
     return json.dumps(value)
 
 
@@ -388,11 +392,13 @@ class Gateway:
         self.log = os.path.join(network.lab.folder, f"{self.name}.log")
         self.file = os.path.join(network.lab.folder, f"{self.name}.toml")
         self.summary = os.path.join(network.lab.folder, f"{self.name}.json")
+        self.socket = os.path.join(network.lab.folder, f"{self.name}.sock")
         self.state_dir = config["gateway"]["state_dir"]
         self.process = None
         self.launches = 0
         self.config = config
         config["eal"] = {"args": self._eal_args()}
+        config["control"] = {"socket": self.socket}
         for port, device in zip(config["port"], ("lan", "wan")):
             port["device"] = f"net_{driver}_{device}"
         self.write()
@@ -449,6 +455,14 @@ class Gateway:
     def ask(self, command):
         with contextlib.closing(Telemetry(self.prefix)) as telemetry:
             return telemetry.ask(command)
+
+    def call(self, method, **params):
+        """One request over the control socket; its result."""
+        return control.call(self.socket, method, **params)
+
+    def ctl(self, *words):
+        """What an operator types: phantomctl with these words; its output. A refusal is an error."""
+        return run(phantomctl_binary(), "--socket", self.socket, *words)
 
     def alive(self):
         return self.process is not None and self.process.poll() is None
@@ -537,6 +551,14 @@ class Tunnel:
             config["route"].append({"prefix": prefix, "session": session["name"]})
 
 
+def built(*words, variable="PHANTOM_BUILD_DIR", default="build"):
+    """The path of something that was built."""
+    return os.path.join(os.path.abspath(os.environ.get(variable) or os.path.join(ROOT, default)), *words)
+
+
 def gateway_binary(variable="PHANTOM_BUILD_DIR", default="build"):
-    folder = os.environ.get(variable) or os.path.join(ROOT, default)
-    return os.path.join(os.path.abspath(folder), "dataplane", "phantom-gateway")
+    return built("dataplane", "phantom-gateway", variable=variable, default=default)
+
+
+def phantomctl_binary():
+    return built("tools", "phantomctl")

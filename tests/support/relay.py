@@ -9,8 +9,7 @@ from netlab import LabError
 
 
 def relay_binary():
-    folder = os.environ.get("PHANTOM_BUILD_DIR") or os.path.join(netlab.ROOT, "build")
-    return os.path.join(os.path.abspath(folder), "tests", "phantom-relay")
+    return netlab.built("tests", "phantom-relay")
 
 
 def endpoint(address, port):

@@ -53,15 +53,19 @@ def _listening(site, port):
     return f":{port} " in site.host.run("ss", "-Hltn", check=False)
 
 
-def iperf(client, server, address, seconds, udp_bits=None, udp_bytes=1200):
-    """One iperf3 run from client to server: bits per second, and of a UDP run packets and lost packets."""
-    listener = server.host.start("iperf3", "-s", "-1", "-p", str(IPERF_PORT), "-J", stdout=subprocess.PIPE, text=True)
+def iperf(client, server, address, seconds, udp_bits=None, udp_bytes=1200, tcp_bits=None, flows=1, port=IPERF_PORT):
+    """One iperf3 run from client to server: bits per second, and of a UDP run packets and lost packets. `tcp_bits`
+    limits each flow of a TCP run."""
+    listener = server.host.start("iperf3", "-s", "-1", "-p", str(port), "-J", stdout=subprocess.PIPE, text=True)
     try:
-        if not wait_until(lambda: _listening(server, IPERF_PORT), SERVER_START_S):
+        if not wait_until(lambda: _listening(server, port), SERVER_START_S):
             raise LabError("iperf3 -s did not start to listen")
-        command = ["iperf3", "-c", address, "-p", str(IPERF_PORT), "-t", str(seconds), "-J", "--connect-timeout", "8000"]
+        command = ["iperf3", "-c", address, "-p", str(port), "-t", str(seconds), "-J", "--connect-timeout", "8000"]
+        command += ["-P", str(flows)] if flows > 1 else []
         if udp_bits:
             command += ["-u", "-b", str(int(udp_bits)), "-l", str(udp_bytes), "-w", "4M"]
+        elif tcp_bits:
+            command += ["-b", str(int(tcp_bits))]
         text = client.host.run(*command, check=False, timeout=seconds + 30)
         return _iperf_result(text, bool(udp_bits))
     finally:
@@ -81,7 +85,9 @@ def _iperf_result(text, udp):
     end = report["end"]
     if not udp:
         return {"bits_per_second": end["sum_received"]["bits_per_second"],
-                "retransmits": end["sum_sent"].get("retransmits", 0), "bytes": end["sum_received"]["bytes"]}
+                "retransmits": end["sum_sent"].get("retransmits", 0), "bytes": end["sum_received"]["bytes"],
+                "seconds": end["sum_received"]["seconds"],
+                "per_second": [round(one["sum"]["bits_per_second"]) for one in report["intervals"]]}
     total = end["sum"]
     received = end.get("sum_received", {}).get("bits_per_second") or total["bits_per_second"]
     return {"bits_per_second": received, "packets": total["packets"], "lost": total["lost_packets"],
@@ -113,10 +119,10 @@ class UdpSink:
 
 
 class UdpSource:
-    def __init__(self, site, address, port, rate, seconds=0, size=200):
+    def __init__(self, site, address, port, rate, seconds=0, size=200, flows=1):
         self.seconds = seconds
         self.process = site.host.start(sys.executable, FLOW, "udp-send", address, str(port), str(rate), str(seconds),
-                                       str(size), stdout=subprocess.PIPE, text=True)
+                                       str(size), str(flows), stdout=subprocess.PIPE, text=True)
 
     def result(self):
         if not self.seconds:
@@ -125,10 +131,10 @@ class UdpSource:
         return json.loads(output)
 
 
-def counted_udp(source, sink, address, rate, seconds, size=200, port=7000):
+def counted_udp(source, sink, address, rate, seconds, size=200, port=7000, flows=1):
     """Sends a counted flow; sent, received, lost and what else the receiver saw."""
     receiver = UdpSink(sink, address, port)
-    sender = UdpSource(source, address, port, rate, seconds, size)
+    sender = UdpSource(source, address, port, rate, seconds, size, flows)
     sent = sender.result()
     result = {**sent, **receiver.result()}
     result["lost"] = result["sent"] - result["received"]
