@@ -66,6 +66,8 @@ std::string nearest_name(std::string_view name, const std::set<std::string, std:
   std::string best;
   std::size_t best_distance = std::max<std::size_t>(2, name.size() / 3) + 1;
   for (const std::string& candidate : known) {
+    const auto [shorter, longer] = std::minmax({name.size(), candidate.size()});
+    if (longer - shorter >= best_distance) continue;
     const std::size_t d = distance(name, candidate);
     if (d < best_distance) {
       best = candidate;

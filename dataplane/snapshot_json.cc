@@ -155,6 +155,14 @@ Json paths_json(const SessionView& v) {
   return out;
 }
 
+Json event_json(const Event& event) {
+  return {{"number", event.number},
+          {"unix_ms", event.unix_ms},
+          {"session", event.session},
+          {"kind", event.kind},
+          {"text", event.text}};
+}
+
 Json snapshot_json(const Snapshot& s) {
   Json out;
   out["gateway"] = s.name;

@@ -6,6 +6,7 @@
 
 #include <nlohmann/json_fwd.hpp>
 
+#include "dataplane/event_log.h"
 #include "dataplane/snapshot.h"
 
 namespace dataplane {
@@ -16,5 +17,6 @@ Json snapshot_json(const Snapshot& snapshot);
 Json session_json(const SessionView& session);
 // An array, one object a path slot.
 Json paths_json(const SessionView& session);
+Json event_json(const Event& event);
 
 }  // namespace dataplane
