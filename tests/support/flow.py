@@ -5,7 +5,7 @@
     flow.py udp-send ADDRESS PORT RATE SECONDS [BYTES [FLOWS]]     RATE in packets per second, over all FLOWS, each with
                                              a port and numbers of its own; SECONDS 0: until ended
     flow.py file-recv ADDRESS PORT           SHA-256 of one TCP connection
-    flow.py file-send ADDRESS PORT BYTES     random bytes over TCP
+    flow.py file-send ADDRESS PORT BYTES [BITS]     random bytes over TCP, at most so many bits per second
 
 udp-recv with FLOW_STATUS=FILE in its environment keeps the numbers there up to date while it runs. At its end it also
 knows the holes: numbers that never came, with the times of their neighbours by the clock that all processes share, and
@@ -27,6 +27,7 @@ HEADER = struct.Struct("!4sIQQ")  # magic, run, number, when it was sent (CLOCK_
 MOST_HOLES = 200
 BUFFER_BYTES = 32 << 20
 SO_RCVBUFFORCE = 33
+SO_MAX_PACING_RATE = 47
 SETTLE_S = 0.7
 STATUS_S = 0.05
 CHUNK_BYTES = 1 << 18
@@ -169,9 +170,11 @@ def file_recv(address, port):
           flush=True)
 
 
-def file_send(address, port, size):
+def file_send(address, port, size, bits=0):
     client = socket.create_connection((address, int(port)), timeout=20)
     client.settimeout(60)
+    if float(bits):
+        client.setsockopt(socket.SOL_SOCKET, SO_MAX_PACING_RATE, int(float(bits) / 8))
     digest, left, start = hashlib.sha256(), int(size), time.monotonic()
     while left:
         chunk = os.urandom(min(CHUNK_BYTES, left))

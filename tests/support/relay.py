@@ -55,7 +55,7 @@ class Relay:
         return self.ask("restore", name, direction)
 
     def stats(self, name=None):
-        return json.loads(self.ask("stats", *([name] if name else [])))
+        return json.loads(self.ask("stats", *([] if name is None else [name])))
 
 
 def dropped(direction):

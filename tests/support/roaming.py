@@ -55,7 +55,8 @@ class RelayedPair(Pair):
         """A relay path to this endpoint of gateway B, in its family, with the same impairments both ways."""
         family = 6 if b_endpoint.startswith("[") else 4
         self.relay.path(path, endpoint(near(path, family), PORT), endpoint(far(path, family), PORT), b_endpoint)
-        self.relay.set(path, **settings)
+        if settings:
+            self.relay.set(path, **settings)
 
     def paths(self, letter, session=SESSION):
         """Path slots of the session as its gateway shows them."""

@@ -143,13 +143,13 @@ def counted_udp(source, sink, address, rate, seconds, size=200, port=7000, flows
 
 # --- files -----------------------------------------------------------------------------------------------------------
 
-def send_file(source, sink, address, size_bytes, timeout_s, port=7100):
-    """Random bytes over TCP; both digests and the rate."""
+def send_file(source, sink, address, size_bytes, timeout_s, port=7100, bits=0):
+    """Random bytes over TCP, at most `bits` per second unless 0; both digests and the rate."""
     receiver = sink.host.start(sys.executable, FLOW, "file-recv", address, str(port), stdout=subprocess.PIPE, text=True)
     if receiver.stdout.readline().strip() != "ready":
         raise LabError("the file receiver did not start")
     sender = source.host.start(sys.executable, FLOW, "file-send", address, str(port), str(size_bytes),
-                               stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+                               str(int(bits)), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     output, error = _finish(sender, timeout_s, "the file transfer")
     if sender.returncode != 0:
         receiver.kill()
