@@ -12,8 +12,6 @@ namespace session {
 namespace {
 
 constexpr std::size_t kMarkAt = kPathChallengeBytes / 2;
-constexpr std::uint32_t kNewcomerBurst = 8;
-constexpr std::uint32_t kNewcomersPerSecond = 8;
 
 std::array<std::uint8_t, kPathChallengeBytes - kMarkAt> mark_of(const std::array<std::uint8_t, 32>& key,
                                                                 const PathChallenge& value) {
@@ -157,7 +155,10 @@ PathVerdict PathManager::Impl::foreign(std::uint8_t id, const PathChallenge& val
   for (Slot& slot : slots) {
     const bool here = known(slot.ends) && same_pair(slot.ends, ends);
     const bool behind = slot.fallback && same_pair(slot.fallback->ends, ends);
-    if (here && !slot.pulse.up) slot.pulse.next_ns = std::min(slot.pulse.next_ns, now_ns);  // a sign of life
+    // A sign of life; two idle ends would only wake each other.
+    if (here && !slot.pulse.up && slot.idle_checks == 0) {
+      slot.pulse.next_ns = std::min(slot.pulse.next_ns, now_ns);
+    }
     at_home = at_home || here || behind;
   }
   Candidate* stranger = nullptr;
@@ -207,14 +208,18 @@ void PathManager::on_timer(std::uint64_t now_ns) {
   s.run_candidates(now_ns);
   for (std::uint8_t i = 1; i < s.slots.size(); ++i) s.run_slot_attempt(i, now_ns);
   s.run_probes(now_ns);
+  // A move asks for probes at once, of the new address and of the one that was left.
+  const auto moved_now = [&](const Slot& slot) { return slot.moved_ns == now_ns; };
+  if (std::any_of(s.slots.begin(), s.slots.end(), moved_now)) s.run_probes(now_ns);
   s.rebuild(now_ns);
 }
 
 std::uint64_t PathManager::next_deadline_ns() const {
   const Impl& s = *impl_;
-  std::uint64_t at = kNeverNs;
+  std::uint64_t at = s.watch_due_ns;
   for (const Candidate& c : s.candidates) {
-    at = std::min(at, c.attempt.deadline_ns(s.policy));
+    const bool paused = c.attempt.phase == Attempt::Phase::kPaused;  // ends by itself only in oblivion
+    at = std::min(at, paused ? c.attempt.next_ns + kForgetNs : c.attempt.deadline_ns(s.policy));
     if (c.attempt.phase == Attempt::Phase::kProven && c.wants_move) {
       at = std::min(at, s.slots[c.slot].moved_ns + kMoveGapNs);
     }

@@ -39,9 +39,10 @@
 // data
 //   comes from it or the slot's own address goes down.
 // - Candidates that do not answer give way to newcomers: failed ones at once, others after a probation of a
-// few
-//   round trips when the newcomers' packets outnumber theirs (the Misra-Gries rule: an address that sends
-//   more than a fifth of the newest packets cannot be pushed out by any number of others).
+//   few round trips when the newcomer's packets outnumber theirs. Newcomers are paced; until its turn an
+//   address is only counted, by the Misra-Gries rule with eight counters, and the one with the most packets
+//   is next: whoever sends more than a ninth of the newest packets gets a turn, however many others there
+//   are.
 // - Detection: a probe is overdue after max(3 srtt, srtt + 4 rttvar, 100 ms), and then the next one follows
 // at
 //   once; probes_lost_down in a row are down, two echoes are up again. Where there is an alternative and

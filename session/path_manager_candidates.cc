@@ -75,42 +75,83 @@ bool PathManager::Impl::gives_way(const Candidate& c, std::uint64_t now_ns) cons
   return now_ns >= c.attempt.started_ns + probation;
 }
 
-// A place in the table, or nothing: then the weakest candidate lost a point, and the next newcomer may have
-// it.
-Candidate* PathManager::Impl::make_room(bool by_force, std::uint64_t now_ns) {
+// A place in the table, or nothing. `pkts`: of the newcomer; it has to outnumber whom it pushes out.
+Candidate* PathManager::Impl::make_room(bool by_force, std::uint64_t pkts, std::uint64_t now_ns) {
   if (candidates.size() < kMaxCandidates) {
     candidates.reserve(kMaxCandidates);
     return &candidates.emplace_back();
   }
   Candidate* weakest = nullptr;
   const auto rank = [](const Candidate& c) {
-    return c.attempt.phase == Attempt::Phase::kPaused ? std::uint64_t{0} : c.pkts + 1;
+    return c.attempt.phase == Attempt::Phase::kPaused ? std::uint64_t{0} : c.pkts;
   };
   for (Candidate& c : candidates) {
-    if (by_force ? c.named : !gives_way(c, now_ns)) continue;
+    if (by_force ? c.named : (!gives_way(c, now_ns) || rank(c) >= pkts)) continue;
     if (weakest == nullptr || rank(c) < rank(*weakest)) weakest = &c;
   }
-  if (weakest == nullptr) return nullptr;
-  const bool paused = weakest->attempt.phase == Attempt::Phase::kPaused;
-  if (!by_force && !paused && weakest->pkts > 0 && --weakest->pkts > 0) return nullptr;
-  *weakest = Candidate{};
+  if (weakest != nullptr) *weakest = Candidate{};
   return weakest;
 }
 
-Candidate* PathManager::Impl::admit(std::uint8_t slot, const PathEnds& ends, std::uint64_t now_ns) {
-  if (!newcomers.take(now_ns)) {
-    ++refused;
-    return nullptr;
+// Counts a packet of an address that is no candidate. By the Misra-Gries rule an address that sends more than
+// its share of the newest packets is among those kept, however many others there are.
+void PathManager::Impl::watch(std::uint8_t slot, const PathEnds& ends, std::uint64_t bytes, bool data,
+                              std::uint64_t now_ns) {
+  std::erase_if(watched, [&](const Watched& w) { return now_ns >= w.seen_ns + kWatchNs; });
+  const auto at =
+      std::find_if(watched.begin(), watched.end(), [&](const Watched& w) { return same_pair(w.ends, ends); });
+  if (at != watched.end()) {
+    ++at->pkts;
+    at->bytes += bytes;
+    at->seen_ns = now_ns;
+    at->slot = slot;
+    at->data = at->data || data;
+    return;
   }
-  Candidate* c = make_room(false, now_ns);
+  if (watched.size() < kMaxWatched) {
+    watched.push_back(Watched{ends, slot, data, 1, bytes, now_ns});
+    return;
+  }
+  ++refused;
+  for (Watched& w : watched) --w.pkts;
+  std::erase_if(watched, [](const Watched& w) { return w.pkts == 0; });
+}
+
+// The address with the most packets becomes a candidate when there is a place and it is time for one.
+Candidate* PathManager::Impl::admit(std::uint64_t now_ns) {
+  const auto most = std::max_element(watched.begin(), watched.end(),
+                                     [](const Watched& a, const Watched& b) { return a.pkts < b.pkts; });
+  if (most == watched.end() || !newcomers.take(now_ns)) return nullptr;
+  Candidate* c = make_room(false, most->pkts, now_ns);
   if (c == nullptr) {
     newcomers.give_back();
-    ++refused;
     return nullptr;
   }
-  c->slot = slot;
-  c->ends = ends;
+  c->slot = most->slot;
+  c->ends = most->ends;
+  c->pkts = most->pkts;
+  c->bytes_in = most->bytes;
+  c->wants_move = most->data;
+  watched.erase(most);
   return c;
+}
+
+// The candidate that this packet's address is or becomes; nothing while it is only watched. Another one that
+// got its place this time starts as well.
+Candidate* PathManager::Impl::candidate_for(std::uint8_t slot, const PathEnds& ends,
+                                            std::uint64_t payload_bytes, bool data, std::uint64_t now_ns) {
+  if (Candidate* c = find_candidate(ends)) {
+    if (data && c->slot != slot && !c->named) hand_over(*c, slot);
+    c->bytes_in += ip_bytes(ends, payload_bytes);
+    ++c->pkts;
+    return c;
+  }
+  watch(slot, ends, ip_bytes(ends, payload_bytes), data, now_ns);
+  Candidate* c = admit(now_ns);
+  if (!watched.empty()) watch_due_ns = std::min(watch_due_ns, now_ns + 1'000 * kMs / kNewcomersPerSecond);
+  if (c == nullptr || same_pair(c->ends, ends)) return c;
+  step(*c, now_ns);
+  return nullptr;
 }
 
 // A further slot that is not valid yet is validated on its own id, which is what lets the peer send on it.
@@ -152,6 +193,9 @@ void PathManager::Impl::step(Candidate& c, std::uint64_t now_ns) {
 }
 
 void PathManager::Impl::run_candidates(std::uint64_t now_ns) {
+  std::erase_if(watched, [&](const Watched& w) { return now_ns >= w.seen_ns + kWatchNs; });
+  if (Candidate* c = admit(now_ns)) step(*c, now_ns);
+  watch_due_ns = watched.empty() ? kNeverNs : now_ns + 1'000 * kMs / kNewcomersPerSecond;
   for (std::size_t i = 0; i < candidates.size();) {
     Candidate& c = candidates[i];
     if (c.attempt.fail_if_over(now_ns, policy)) {
@@ -240,6 +284,13 @@ bool PathManager::Impl::return_to_fallback(std::uint8_t index, std::uint64_t now
   return true;
 }
 
+// Data tells better than a challenge which slot an address is for; a slot's first proof needs the slot's id.
+void PathManager::Impl::hand_over(Candidate& c, std::uint8_t slot) {
+  c.slot = slot;
+  c.wants_move = false;
+  if (slots[slot].state != PathState::kValidated) c.attempt = Attempt{};
+}
+
 std::optional<std::uint8_t> PathManager::Impl::slot_of_hint(std::uint8_t path_id) const {
   if (policy.unmodified_peer) return path_id == 0 ? std::optional(active) : std::nullopt;
   return path_id < slots.size() ? std::optional(path_id) : std::nullopt;
@@ -257,11 +308,8 @@ void PathManager::Impl::standby(std::uint8_t id, const PathEnds& ends, std::uint
   std::uint8_t slot = policy.unmodified_peer ? active : std::uint8_t{0};
   if (!policy.unmodified_peer && id < slots.size()) slot = id;
   if (!policy.unmodified_peer && probed < slots.size()) slot = static_cast<std::uint8_t>(probed);
-  out = find_candidate(ends);
-  if (out == nullptr) out = admit(slot, ends, now_ns);
+  out = candidate_for(slot, ends, kChallengeBytes, false, now_ns);
   if (out == nullptr) return;
-  out->bytes_in += ip_bytes(ends, kChallengeBytes);
-  ++out->pkts;
   if (slots[out->slot].state != PathState::kValidated) out->wants_move = true;  // nothing to move away from
 }
 
@@ -275,11 +323,8 @@ void PathManager::on_source(std::uint8_t path_id, const PathEnds& ends, std::uin
   if (s.from_left(slot, ends, now_ns)) return;
   const bool behind = slot.fallback && same_pair(slot.fallback->ends, ends);
   if (behind && s.return_to_fallback(*index, now_ns)) return;
-  Candidate* c = s.find_candidate(ends);
-  if (c == nullptr) c = s.admit(*index, ends, now_ns);
+  Candidate* c = s.candidate_for(*index, ends, bytes, true, now_ns);
   if (c == nullptr) return;
-  c->bytes_in += ip_bytes(ends, bytes);
-  ++c->pkts;
   c->wants_move = true;
   s.step(*c, now_ns);
   s.settle_proven(now_ns);
@@ -292,7 +337,7 @@ bool PathManager::migrate(std::uint8_t index, const PathEnds& ends, std::uint64_
                                   [&](const Candidate& c) { return c.named && c.slot == index; });
   if (other != s.candidates.end()) s.erase(&*other);  // the latest order counts
   Candidate* c = s.find_candidate(ends);
-  if (c == nullptr) c = s.make_room(true, now_ns);
+  if (c == nullptr) c = s.make_room(true, 0, now_ns);
   if (c == nullptr) return false;
   *c = Candidate{};
   c->slot = index;

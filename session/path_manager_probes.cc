@@ -82,7 +82,7 @@ PathVerdict PathManager::Impl::probe_echo(std::uint8_t index, const PathChalleng
     judge(index, was_up, now_ns);
   } else if (slot.fallback && came_from(ends, slot.fallback->ends) &&
              slot.fallback->pulse.answer(value, now_ns)) {
-    slot.fallback->proven = true;
+    slot.fallback->proven = known(ends);
     if (!slot.pulse.up) (void)return_to_fallback(index, now_ns);
   }
   return PathVerdict::kIgnored;
@@ -134,10 +134,11 @@ void PathManager::Impl::run_slot_probes(std::uint8_t index, std::uint64_t now_ns
   slot.pulse.expire(now_ns, policy.probes_lost_down, heard_ns(index));
   if (slot.pulse.next_ns <= now_ns) {
     // Silence costs nothing: a session with one address and no traffic is looked at ever more rarely.
-    const bool idle = !alternatives(index) && traffic == slot.traffic_seen && slot.pulse.lost_in_row == 0;
+    const bool sure = slot.pulse.lost_in_row == 0 || !slot.pulse.up;
+    const bool idle = !alternatives(index) && traffic == slot.traffic_seen && sure;
     slot.idle_checks = idle ? std::min(slot.idle_checks + 1, kIdleShift) : 0;
     slot.traffic_seen = traffic;
-    if (!idle) send_probe(slot.pulse, index, slot.ends, now_ns, true);
+    if (!idle || !slot.pulse.up) send_probe(slot.pulse, index, slot.ends, now_ns, true);
     if (!slot.pulse.up) ++slot.pulse.down_probes;
     slot.pulse.next_ns =
         now_ns + (idle ? policy.probe_interval_ns << slot.idle_checks : gap_ns(index, now_ns));
@@ -172,7 +173,8 @@ void PathManager::Impl::run_probes(std::uint64_t now_ns) {
 bool PathManager::probe(std::uint8_t slot, std::uint64_t now_ns) {
   Impl& s = *impl_;
   if (slot >= s.slots.size() || !known(s.slots[slot].ends)) return false;
-  s.send_probe(s.slots[slot].pulse, slot, s.slots[slot].ends, now_ns, true);
+  const bool counts = s.slots[slot].state == PathState::kValidated;
+  s.send_probe(s.slots[slot].pulse, slot, s.slots[slot].ends, now_ns, counts);
   return true;
 }
 

@@ -18,7 +18,11 @@ inline constexpr std::uint64_t kFastProbeNs = 200 * kMs;        // of a slot in 
 inline constexpr std::uint64_t kProofNs = 10'000 * kMs;         // life of a validated candidate without data
 inline constexpr std::uint64_t kMaxPauseNs = 60'000 * kMs;
 inline constexpr std::uint64_t kForgetNs = 30'000 * kMs;  // a failed candidate after its pause
-inline constexpr std::uint64_t kSwitchNs = 1'000 * kMs;   // another slot is better for so long: hysteresis
+inline constexpr std::uint64_t kWatchNs = 3'000 * kMs;    // a watched address without packets
+inline constexpr std::size_t kMaxWatched = 8;
+inline constexpr std::uint32_t kNewcomerBurst = 8;
+inline constexpr std::uint32_t kNewcomersPerSecond = 8;
+inline constexpr std::uint64_t kSwitchNs = 1'000 * kMs;  // another slot is better for so long: hysteresis
 inline constexpr unsigned kIdleShift = 4;  // checks of an idle session: 2^4 probe intervals apart
 inline constexpr unsigned kDownShift = 2;  // probes of a slot that is down: 2^2 apart
 inline constexpr unsigned kEchoesUp = 2;
@@ -106,8 +110,18 @@ struct Candidate {
   PathEnds ends;
   std::uint64_t bytes_in = 0;
   std::uint64_t bytes_out = 0;
-  std::uint64_t pkts = 0;  // newest packets from it, less those of others that found no place
+  std::uint64_t pkts = 0;  // newest packets from it
   Attempt attempt;
+};
+
+// An address that is not tried yet: only counted.
+struct Watched {
+  PathEnds ends;
+  std::uint8_t slot = 0;
+  bool data = false;  // and not challenges alone
+  std::uint64_t pkts = 0;
+  std::uint64_t bytes = 0;
+  std::uint64_t seen_ns = 0;
 };
 
 struct Fallback {
@@ -154,8 +168,11 @@ struct PathManager::Impl {
 
   // ---- path_manager_candidates.cc
   Candidate* find_candidate(const PathEnds& ends);
-  Candidate* admit(std::uint8_t slot, const PathEnds& ends, std::uint64_t now_ns);
-  Candidate* make_room(bool by_force, std::uint64_t now_ns);
+  Candidate* candidate_for(std::uint8_t slot, const PathEnds& ends, std::uint64_t payload_bytes, bool data,
+                           std::uint64_t now_ns);
+  void watch(std::uint8_t slot, const PathEnds& ends, std::uint64_t bytes, bool data, std::uint64_t now_ns);
+  Candidate* admit(std::uint64_t now_ns);
+  Candidate* make_room(bool by_force, std::uint64_t pkts, std::uint64_t now_ns);
   bool gives_way(const Candidate& c, std::uint64_t now_ns) const;
   std::uint8_t pick_id(std::uint8_t slot);
   void begin(Candidate& c, std::uint64_t now_ns);
@@ -164,6 +181,7 @@ struct PathManager::Impl {
   void run_candidates(std::uint64_t now_ns);
   void settle_proven(std::uint64_t now_ns);
   void erase(const Candidate* c);
+  void hand_over(Candidate& c, std::uint8_t slot);
   std::optional<std::uint8_t> slot_of_hint(std::uint8_t path_id) const;
   bool from_left(const Slot& slot, const PathEnds& ends, std::uint64_t now_ns) const;
   void standby(std::uint8_t id, const PathEnds& ends, std::uint64_t now_ns, Candidate*& out);
@@ -199,6 +217,8 @@ struct PathManager::Impl {
   std::array<std::uint8_t, 32> mark_key{};
   std::vector<Slot> slots;
   std::vector<Candidate> candidates;
+  std::vector<Watched> watched;
+  std::uint64_t watch_due_ns = kNeverNs;
   std::deque<PathSend> sends;
   std::deque<PathNotice> notices;
   TokenBucket echoes;

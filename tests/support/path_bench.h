@@ -8,6 +8,8 @@
 #include <memory>
 #include <vector>
 
+#include <gtest/gtest.h>
+
 #include "session/path_manager.h"
 
 namespace support {
@@ -98,6 +100,10 @@ class PathBench {
       for (const session::PathSend& send : sent()) {
         log.push_back({now, send});
         if (answers && answers(send)) in_flight.emplace(now + rtt_ns, send);
+      }
+      // A deadline that stays in the past would have the caller spin.
+      if (steps > 0) {
+        EXPECT_GT(pm.next_deadline_ns(), now);
       }
       std::uint64_t next = std::max(pm.next_deadline_ns(), now + 1);
       if (!in_flight.empty()) next = std::min(next, in_flight.begin()->first);

@@ -170,4 +170,208 @@ TEST_F(PathManagerOne, EchoesOfOneSecondAreBounded) {
   EXPECT_LE(b_.sent().size(), policy_.echo_burst);
 }
 
+// ---- what goes to an address nobody has proven
+
+TEST_F(PathManagerOne, AnAddressGetsLessThanThreeTimesWhatCameFromIt) {
+  for (unsigned i = 0; i < 400; ++i) {
+    b_.source(to(20, static_cast<std::uint16_t>(5000 + i % 40)), 0, 69);  // the shortest packet there is
+    b_.comes(static_cast<std::uint8_t>(140 + i % 100), value_of(i),
+             to(20, static_cast<std::uint16_t>(6000 + i % 40)));
+    b_.run(30 * kMs);
+  }
+  b_.run(20 * kSecond);
+  const auto home = PathBench::key(kHome);
+  for (const auto& [address, wire] : b_.wire) {
+    if (address == home) continue;
+    EXPECT_LT(wire.out, 3 * wire.in) << address.first;
+  }
+}
+
+TEST_F(PathManagerOne, TheShortestPacketBuysTwoChallengesAndMorePacketsBuyMore) {
+  b_.source(kAway, 0, 69);
+  b_.run(kSecond);
+  const auto challenges = [&] {
+    return std::count_if(b_.log.begin(), b_.log.end(),
+                         [](const auto& one) { return is_challenge(one.send); });
+  };
+  EXPECT_EQ(challenges(), 2);
+  b_.source(kAway, 0, 69);
+  b_.run(kSecond);
+  EXPECT_GT(challenges(), 2);
+}
+
+TEST_F(PathManagerOne, AnOperatorsAddressNeedsNoAllowance) {
+  EXPECT_FALSE(b_.pm.migrate(1, kAway, b_.now)) << "no such slot";
+  EXPECT_FALSE(b_.pm.migrate(0, kHome, b_.now)) << "there already";
+  ASSERT_TRUE(b_.pm.migrate(0, kAway, b_.now));
+  EXPECT_TRUE(b_.pm.migrating());
+  EXPECT_EQ(b_.echo(challenge_to(kAway)), PathVerdict::kValidated);
+  EXPECT_EQ(b_.at(), kAway);
+  b_.now += kSecond;
+  ASSERT_TRUE(b_.pm.migrate(0, kThird, b_.now));
+  b_.run(policy_.attempt_timeout_ns + kMs);
+  EXPECT_TRUE(PathBench::has(b_.events(), PathEvent::kRejected));
+  EXPECT_EQ(b_.at(), kAway);
+  EXPECT_FALSE(b_.pm.view().at(0).candidate.has_value());
+}
+
+// ---- a table that strangers cannot fill
+
+TEST_F(PathManagerOne, ManySourcesHoldNoStateBeyondTheTableAndCannotStopAMigration) {
+  // An attacker is first with half of the packets, each from another address; none of them answers.
+  unsigned forged = 0;
+  std::uint64_t took_ns = 0;
+  const std::uint64_t start = b_.now;
+  while (b_.at() == kHome && b_.now < start + 60 * kSecond) {
+    for (unsigned i = 0; i < 5; ++i) {
+      b_.source(to(99, static_cast<std::uint16_t>(10'000 + forged++ % 50'000)));
+    }
+    b_.source(kAway);
+    b_.run(10 * kMs, [](const PathSend& send) { return send.ends == kAway || send.ends == kHome; });
+    took_ns = b_.now - start;
+  }
+  EXPECT_EQ(b_.at(), kAway);
+  EXPECT_LT(took_ns, 5 * kSecond);
+  unsigned strangers = 0;
+  for (const auto& one : b_.log)
+    strangers += one.send.ends.remote == support::v4(99) || one.send.ends.remote.port >= 10'000;
+  EXPECT_LT(strangers, 200U) << "newcomers are paced";
+  EXPECT_GT(b_.pm.refused_total(), 0U);
+}
+
+TEST_F(PathManagerOne, ACandidateThatMakesProgressKeepsItsPlace) {
+  b_.source(kAway);
+  const PathSend challenge = challenge_to(kAway);
+  // Its echo takes long; meanwhile a flood from elsewhere, and one packet in three is its own.
+  for (unsigned i = 0; i < 300; ++i) {
+    b_.source(to(99, static_cast<std::uint16_t>(10'000 + i)));
+    b_.source(to(98, static_cast<std::uint16_t>(10'000 + i)));
+    b_.source(kAway);
+    b_.run(5 * kMs);
+  }
+  EXPECT_EQ(b_.echo(challenge), PathVerdict::kValidated);
+  EXPECT_EQ(b_.at(), kAway);
+}
+
+TEST_F(PathManagerOne, WithThePolicyOffNothingMovesAndEchoesStillGo) {
+  PathPolicy off;
+  off.migration = session::MigrationPolicy::kOff;
+  PathBench b(off, {kHome});
+  b.source(kAway);
+  EXPECT_TRUE(b.sent().empty());
+  EXPECT_EQ(b.comes(200, value_of(1), kAway), PathVerdict::kEcho);
+  const auto echoes = b.sent();
+  ASSERT_EQ(echoes.size(), 1U);
+  EXPECT_EQ(echoes[0].ends, kAway);
+  b.run(10 * kSecond);
+  EXPECT_EQ(b.at(), kHome);
+  EXPECT_TRUE(b.pm.migrate(0, kAway, b.now)) << "an operator may";
+}
+
+// ---- the way back
+
+TEST_F(PathManagerOne, TheFallbackIsReturnedToWithoutAChallengeOnceItsProbeWasAnswered) {
+  move_to(kAway);
+  settle();
+  (void)b_.events();
+  b_.source(kHome);
+  EXPECT_EQ(b_.at(), kHome) << "at once";
+  EXPECT_TRUE(PathBench::has(b_.events(), PathEvent::kReturned));
+}
+
+TEST_F(PathManagerOne, AFallbackThatWasNotHeardSinceMustAnswerAChallenge) {
+  move_to(kAway);
+  b_.run(300 * kMs, [](const PathSend& send) { return send.ends == kAway; });
+  b_.source(kHome);
+  EXPECT_EQ(b_.at(), kAway);
+  EXPECT_EQ(b_.echo(challenge_to(kHome)), PathVerdict::kValidated);
+  EXPECT_EQ(b_.at(), kHome);
+}
+
+TEST_F(PathManagerOne, StragglersOfTheAddressThatWasLeftMoveNothing) {
+  move_to(kAway);
+  for (unsigned i = 0; i < 9; ++i) {
+    settle(10 * kMs);
+    b_.source(kHome);
+    EXPECT_EQ(b_.at(), kAway) << i;
+  }
+  settle(20 * kMs);
+  b_.source(kHome);
+  EXPECT_EQ(b_.at(), kHome);
+}
+
+TEST_F(PathManagerOne, FlappingIsBounded) {
+  move_to(kAway);
+  const std::uint64_t start = b_.now;
+  for (unsigned i = 0; i < 2000; ++i) {
+    b_.source(i % 2 == 0 ? kHome : kAway);
+    settle(kMs);
+  }
+  const std::uint64_t most = (b_.now - start) / PathManager::kMoveGapNs + 2;
+  EXPECT_LE(b_.pm.view().at(0).migrations, most);
+  EXPECT_GE(b_.pm.view().at(0).migrations, 3U);
+}
+
+TEST_F(PathManagerOne, TheFallbackIsForgottenAfterItsTime) {
+  move_to(kAway);
+  settle(policy_.fallback_ns + kSecond);
+  EXPECT_FALSE(b_.pm.view().at(0).fallback.has_value());
+  b_.source(kHome);
+  EXPECT_EQ(b_.at(), kAway);
+  EXPECT_EQ(b_.echo(challenge_to(kHome)), PathVerdict::kValidated);
+}
+
+TEST_F(PathManagerOne, WhenTheNewAddressDiesTheFallbackThatAnswersIsTaken) {
+  move_to(kAway);
+  b_.traffic = true;
+  settle(2 * kSecond);
+  const std::uint64_t start = b_.now;
+  while (b_.at() == kAway && b_.now < start + 10 * kSecond) {
+    b_.run(10 * kMs, [](const PathSend& send) { return send.ends == kHome; });
+  }
+  EXPECT_EQ(b_.at(), kHome);
+  EXPECT_LT(b_.now - start, 800 * kMs) << "a few hundred milliseconds";
+  EXPECT_TRUE(PathBench::has(b_.events(), PathEvent::kDown));
+}
+
+TEST_F(PathManagerOne, AnAddressThatOnlyAChallengeNamedIsReadyButNotMovedTo) {
+  EXPECT_EQ(b_.comes(200, value_of(1), kAway), PathVerdict::kEcho);
+  auto sends = b_.sent();
+  ASSERT_EQ(sends.size(), 2U) << "the echo, and our own challenge at once";
+  EXPECT_EQ(sends[0].value, value_of(1));
+  EXPECT_EQ(b_.echo(sends[1]), PathVerdict::kValidated);
+  EXPECT_EQ(b_.at(), kHome);
+  b_.run(kSecond);
+  EXPECT_EQ(b_.at(), kHome);
+  b_.source(kAway);
+  EXPECT_EQ(b_.at(), kAway) << "data from there: no further round trip";
+}
+
+TEST_F(PathManagerOne, AnIdleSessionWithOneAddressIsNotProbed) {
+  b_.run(600 * kSecond);
+  EXPECT_TRUE(b_.log.empty());
+  b_.traffic = true;
+  b_.run(60 * kSecond, [](const PathSend&) { return true; });
+  EXPECT_GE(b_.log.size(), 20U);
+  EXPECT_NEAR(b_.pm.view().at(0).srtt_ms, 20, 1);
+  b_.traffic = false;
+  b_.log.clear();
+  b_.run(600 * kSecond, [](const PathSend&) { return true; });
+  EXPECT_LE(b_.log.size(), 2U) << "probes are no traffic";
+}
+
+TEST_F(PathManagerOne, TrafficFromThePeerIsLifeEnough) {
+  b_.traffic = true;
+  b_.run(60 * kSecond);  // probes are never answered, packets come
+  EXPECT_TRUE(b_.pm.view().at(0).up);
+  b_.rx_grows = 0;
+  b_.run(20 * kSecond);
+  EXPECT_FALSE(b_.pm.view().at(0).up);
+  b_.run(20 * kSecond, [](const PathSend&) { return true; });
+  EXPECT_TRUE(b_.pm.view().at(0).up);
+  const auto events = b_.events();
+  EXPECT_TRUE(PathBench::has(events, PathEvent::kDown));
+  EXPECT_TRUE(PathBench::has(events, PathEvent::kUp));
+}
+
 }  // namespace
