@@ -45,6 +45,9 @@ struct RouteConfig {
   std::optional<IpAddress> lan_gateway;  // to this next hop on a LAN port
 };
 
+// What becomes of a session whose peer was silent for its idle timeout.
+enum class OnIdle : std::uint8_t { kClose, kRemove };
+
 struct SessionEntry {
   session::SessionIdentity identity;  // name, id, role, suite, variant
   std::string secret_file;            // 32 bytes raw, or 64 hex digits
@@ -55,6 +58,7 @@ struct SessionEntry {
   std::vector<session::PathEnds> more_paths;
   session::PathPolicy paths;
   bool prefer_stored_peer = false;  // the last validated address first, the configured one as a candidate
+  OnIdle on_idle = OnIdle::kClose;
   bool mss_clamp = false;
   bool source_check = true;  // inner source must route back into the same session
   int line = 0;              // where it stands in the file, for messages

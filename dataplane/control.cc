@@ -1,6 +1,8 @@
 #include "dataplane/control.h"
 
 #include <chrono>
+#include <functional>
+#include <stdexcept>
 
 #include <rte_ring.h>
 
@@ -8,6 +10,7 @@
 #include "dataplane/control_routes.h"
 #include "dataplane/mailbox.h"
 #include "dataplane/neighbour.h"
+#include "dataplane/session_lifecycle.h"
 #include "dataplane/session_manager.h"
 
 namespace dataplane {
@@ -29,7 +32,9 @@ struct Control::Impl {
         io(t),
         neighbours(t.ports, io),
         sessions(t, store, io, neighbours, events),
-        punts(t, io, neighbours, sessions) {}
+        punts(t, io, neighbours, sessions),
+        routes(t, neighbours),
+        lifecycle(t, sessions, routes, io, events) {}
 
   Topology& topology;
   EventLog events;
@@ -37,23 +42,51 @@ struct Control::Impl {
   Neighbours neighbours;
   SessionManager sessions;
   PuntHandler punts;
+  RouteTable routes;
+  SessionLifecycle lifecycle;
+  std::function<unsigned(std::uint64_t now_ns)> hook;
   std::mutex mutex;
 
+  void fill_routes(std::uint64_t now_ns);
+  void take(unsigned worker, const Message& message, std::uint64_t now_ns);
   unsigned take_messages(unsigned worker, std::uint64_t now_ns);
   unsigned take_punts(unsigned worker, std::uint64_t now_ns);
 };
 
+void Control::Impl::take(unsigned worker, const Message& message, std::uint64_t now_ns) {
+  switch (message.kind) {
+    case MessageKind::kNeighbourMiss:
+      return neighbours.on_miss(message.neighbour.port, message.neighbour.address, now_ns);
+    case MessageKind::kInitDone:
+    case MessageKind::kSessionRemoved:
+    case MessageKind::kFenceDone:
+      return lifecycle.on_message(worker, message);
+    default:
+      return sessions.on_message(worker, message, now_ns);
+  }
+}
+
 unsigned Control::Impl::take_messages(unsigned worker, std::uint64_t now_ns) {
   Message messages[kMessagesPerPoll];
   const unsigned n = pop(topology.workers[worker].to_control, messages, kMessagesPerPoll);
-  for (unsigned i = 0; i < n; ++i) {
-    if (messages[i].kind == MessageKind::kNeighbourMiss) {
-      neighbours.on_miss(messages[i].neighbour.port, messages[i].neighbour.address, now_ns);
-    } else {
-      sessions.on_message(worker, messages[i], now_ns);
+  for (unsigned i = 0; i < n; ++i) take(worker, messages[i], now_ns);
+  return n;
+}
+
+// Those of the ports, then the routes of the file; our own addresses last, for they are ours whatever routes
+// say.
+void Control::Impl::fill_routes(std::uint64_t now_ns) {
+  routes.add_ports(now_ns);
+  for (const RouteConfig& route : topology.config.routes) {
+    const auto hop = sessions.hop_of(route.session);
+    if (!route.lan_gateway && !hop) {
+      throw std::runtime_error("a route names session \"" + route.session + "\", which there is not");
+    }
+    if (const auto added = routes.add(route, hop, now_ns); !added.ok()) {
+      throw std::runtime_error(added.message);
     }
   }
-  return n;
+  routes.add_own_addresses();
 }
 
 unsigned Control::Impl::take_punts(unsigned worker, std::uint64_t now_ns) {
@@ -73,7 +106,7 @@ void Control::start() {
   const std::uint64_t now_ns = clock_ns();
   impl_->neighbours.start(now_ns);
   impl_->sessions.start(now_ns);
-  fill_routes(impl_->topology, impl_->sessions, impl_->neighbours, now_ns);
+  impl_->fill_routes(now_ns);
 }
 
 unsigned Control::poll() {
@@ -83,7 +116,9 @@ unsigned Control::poll() {
   unsigned done = 0;
   for (unsigned w = 0; w < workers; ++w) done += impl_->take_messages(w, now_ns);
   for (unsigned w = 0; w < workers; ++w) done += impl_->take_punts(w, now_ns);
+  if (impl_->hook) done += impl_->hook(now_ns);
   done += impl_->sessions.service(now_ns);
+  done += impl_->lifecycle.service(now_ns);
   done += impl_->neighbours.tick(now_ns);
   done += impl_->io.flush();
   CoreStats& stats = *impl_->topology.control_stats;

@@ -1,7 +1,19 @@
 // Longest-prefix routes of both address families on DPDK's FIB library: what to do with an IP destination.
 //
-// Writer: control (or main before launch). Readers: all workers, in bulk, without locks. Entries are single
-// words, so a reader sees the old or the new next hop.
+// Writer: control (or main before launch), while workers read. Readers: all workers, in bulk, without locks.
+//
+// Concurrency. The library has no rule for readers beside a writer (RCU came with 24.11 for IPv4 and later
+// for IPv6, and makes the writer wait for workers). What is so in 22.11 and 24.11 alike: entries are single
+// aligned words, and a second-level table is filled before it is linked, so writing alone is safe. But a
+// table whose 256 entries became equal is unlinked, cleared and free for reuse in the same call, the TRIE
+// even clears before it unlinks: a reader between its two loads would take "no route", or a route of whatever
+// the table is used for next. So:
+// - A change that may free a table happens inside a section that readers notice (a version, odd meanwhile):
+//   they look the burst up again. Both tables stay mapped, so what they read meanwhile is wrong at worst.
+// - Sections are short, a few microseconds: changes of short prefixes, which write up to 2^24 entries, happen
+//   outside. Beforehand every /24 block with longer routes right below the prefix gets a guard, a route of
+//   its own with the next hop it has anyway; so the change touches no second-level table, and frees none.
+//   (A long IPv6 prefix with very many longer ones inside takes about a microsecond for each.)
 //
 // Memory: DIR24_8 and the TRIE each keep 2^24 first-level entries of 4 bytes (64 MiB), whatever the number of
 // routes; second-level tables are 1 KiB each: up to one for an IPv4 route longer than /24, up to 13 for an
@@ -9,9 +21,13 @@
 // EAL's memory: with --no-huge, EAL needs -m 512.
 #pragma once
 
+#include <atomic>
 #include <cstdint>
+#include <map>
 #include <memory>
 #include <string>
+#include <tuple>
+#include <vector>
 
 #include "dataplane/address.h"
 
@@ -60,8 +76,23 @@ class Fib {
   void lookup4(const std::uint32_t* destinations, unsigned n, Hop* out) const;
   void lookup6(const std::uint8_t (*destinations)[16], unsigned n, Hop* out) const;
   [[nodiscard]] Hop lookup(const IpAddress& address) const;
+  // Sections so far: for tests.
+  [[nodiscard]] std::uint64_t sections() const { return version_.load(std::memory_order_relaxed) / 2; }
 
  private:
+  // Family, network bytes, length: what lies inside a prefix follows it.
+  using Key = std::tuple<std::uint8_t, std::array<std::uint8_t, 16>, std::uint8_t>;
+  class Section;
+  bool change(const Key& key, const Hop* hop);  // null: remove
+  bool write(const Key& key, const Hop* hop);   // the library's tables
+  [[nodiscard]] bool quick(const Key& key) const;
+  [[nodiscard]] std::vector<Key> guards(const Key& key) const;
+  [[nodiscard]] Hop present_hop(const Key& key) const;
+  template <typename Look>
+  void settled(const Look& look) const;
+
+  std::map<Key, Hop> routes_;  // writer's
+  alignas(64) std::atomic<std::uint64_t> version_{0};
   rte_fib* v4_ = nullptr;
   rte_fib6* v6_ = nullptr;
 };

@@ -64,6 +64,9 @@ Words life_words(SessionEvent event, const session::SessionControl& c, std::uint
 }  // namespace
 
 void SessionManager::log_event(const Managed& s, SessionEvent event) {
+  if (event == SessionEvent::kIdle && s.entry->on_idle == OnIdle::kRemove) {
+    expired_.push_back(s.entry->identity.name);
+  }
   const session::SessionControl& c = *s.control;
   Words words;
   switch (event) {

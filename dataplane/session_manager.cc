@@ -92,7 +92,7 @@ void SessionManager::on_message(unsigned worker, const Message& message, std::ui
 
 void SessionManager::on_ahead(unsigned worker, rte_mbuf* m, std::uint64_t now_ns) {
   Managed* s = find(worker, meta(m).slot, meta(m).generation);
-  if (s == nullptr) return io_.drop(m, DropReason::kStaleHandle);
+  if (s == nullptr || s->stage >= Stage::kRemoving) return io_.drop(m, DropReason::kStaleHandle);
   if (s->held.size() >= kHeldPerSession || held_ >= kHeldInAll || !trials_.take(now_ns)) {
     return io_.drop(m, DropReason::kEpochAheadBudget);
   }

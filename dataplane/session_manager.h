@@ -14,6 +14,7 @@
 #include <stdexcept>
 #include <string>
 #include <unordered_map>
+#include <utility>
 #include <vector>
 
 #include "dataplane/control.h"
@@ -78,8 +79,11 @@ class SessionManager {
   [[nodiscard]] std::vector<SessionView> view(std::uint64_t now_ns) const;
   [[nodiscard]] const StoreHealth& health() const { return health_; }
   [[nodiscard]] std::size_t held() const { return held_; }
+  // Names of sessions that are idle and to be removed then; told once.
+  std::vector<std::string> take_expired() { return std::exchange(expired_, {}); }
 
  private:
+  friend class SessionLifecycle;  // adds and removes them while workers run
   struct Managed;
   using Deadline = std::pair<std::uint64_t, std::uint32_t>;  // time, index of the session
 
@@ -91,8 +95,10 @@ class SessionManager {
   void forget(Managed& s);
   Managed* named(const std::string& name);
   [[nodiscard]] const Managed* named(const std::string& name) const;
-  session::SessionInit init_of(Managed& s, std::uint64_t now_ns);
-  session::OuterTemplate outer_of(const Managed& s, std::uint64_t now_ns);
+  // The way to its peer, as far as that is known. Throws SessionRefusal.
+  void find_way(Managed& s, std::uint64_t now_ns);
+  void give_up_way(const Managed& s);
+  session::SessionInit init_of(Managed& s);
   void install(Managed& s, std::uint64_t now_ns);
   void commit_first(std::uint64_t now_ns);
   Managed* find(unsigned worker, std::uint32_t slot, std::uint32_t generation);
@@ -131,6 +137,7 @@ class SessionManager {
   std::uint64_t store_retry_ns_ = 0;
   std::uint64_t store_gap_ns_ = kStoreRetryNs;
   std::size_t held_ = 0;
+  std::vector<std::string> expired_;
   std::uint64_t now_ns_ = 0;  // of the last service(), for words of events
 };
 

@@ -1,6 +1,8 @@
 // Inside of SessionManager, shared by its own files and those of SessionLifecycle alone.
 #pragma once
 
+#include "dataplane/fences.h"
+#include "dataplane/outer_template.h"
 #include "dataplane/session_manager.h"
 
 namespace dataplane {
@@ -30,6 +32,20 @@ struct SessionManager::Managed {
   std::uint64_t scheduled_ns = UINT64_MAX;  // its live entry among the deadlines
   std::uint64_t welcomed_ns = 0;            // last time the worker was told that packets ahead are authentic
   bool dirty = false;
+  session::OuterTemplate outer;  // at the start
+  std::optional<WanHop> way;     // next hop that is pinned for it
+
+  // SessionLifecycle's.
+  bool watched = false;     // on its list
+  bool announced = false;   // there was an event that it exists
+  std::string replaces;     // whose routes it will take over
+  std::string replaced_by;  // who will take over, or took over, its routes
+  std::uint64_t replace_until_ns = 0;
+  std::uint64_t drain_ns = 0;
+  std::uint64_t drain_until_ns = 0;
+  std::uint64_t drain_quiet_ns = 0;  // when it was heard last, as far as was looked
+  std::uint64_t drain_heard = 0;     // packets heard then
+  Fences::Ticket ticket = 0;
   std::deque<rte_mbuf*> held;  // wait for durability and for their jump
 };
 

@@ -41,19 +41,27 @@ std::uint32_t counter(const std::uint32_t& value) {
 // Two sessions under one (secret, role) would use the same keys with the same numbers.
 void SessionManager::refuse_twin(const SessionEntry& entry, const session::Fingerprint& fingerprint) const {
   const std::string& name = entry.identity.name;
-  const auto refuse = [](const std::string& what) { throw SessionRefusal(OperatorStatus::kExists, what); };
+  const auto refuse = [&](const std::string& what, const std::string& other) {
+    const Managed* twin = named(other);
+    const bool leaving = twin != nullptr && twin->stage >= Stage::kLeaving;
+    throw SessionRefusal(OperatorStatus::kExists,
+                         what + (leaving ? " (the former is being removed: try again when it is gone)" : ""));
+  };
   const auto twin = fingerprints_.find(fingerprint);
   if (twin != fingerprints_.end()) {
-    refuse(
-        fmt::format("sessions \"{}\" and \"{}\" have the same secret and role ({}): nonces would repeat; "
-                    "give each session its own secret",
-                    twin->second, name, entry.secret_file));
+    refuse(fmt::format("sessions \"{}\" and \"{}\" have the same secret and role ({}): nonces would repeat; "
+                       "give each session its own secret",
+                       twin->second, name, entry.secret_file),
+           twin->second);
   }
   const auto same = ids_.find(entry.identity.id);
   if (same != ids_.end()) {
-    refuse(fmt::format("sessions \"{}\" and \"{}\" have the same id: give each its own", same->second, name));
+    refuse(fmt::format("sessions \"{}\" and \"{}\" have the same id: give each its own", same->second, name),
+           same->second);
   }
-  if (by_name_.contains(name)) refuse("two sessions are named \"" + name + "\": give each its own name");
+  if (by_name_.contains(name)) {
+    refuse("two sessions are named \"" + name + "\": give each its own name", name);
+  }
 }
 
 SessionManager::Managed& SessionManager::add(const SessionEntry& entry, std::uint64_t now_ns) {
@@ -113,6 +121,7 @@ void SessionManager::forget(Managed& s) {
   held_ -= s.held.size();
   if (s.scheduled_ns != UINT64_MAX) deadlines_.erase({s.scheduled_ns, s.index});
   if (s.dirty) std::erase(dirty_, s.index);
+  give_up_way(s);
   const session::SessionIdentity& identity = s.entry->identity;
   by_name_.erase(identity.name);
   ids_.erase(identity.id);
@@ -123,37 +132,46 @@ void SessionManager::forget(Managed& s) {
   sessions_[s.index].reset();
 }
 
-session::OuterTemplate SessionManager::outer_of(const Managed& s, std::uint64_t now_ns) {
+void SessionManager::find_way(Managed& s, std::uint64_t now_ns) {
   const std::string& name = s.entry->identity.name;
   if (s.peer.family == 0) {
     spdlog::warn("session {}: its peer's address is not known; set session.peer to send", name);
-    return {};
+    return;
   }
   const auto hop = wan_hop(topology_.ports, s.entry->local, s.peer);
   if (!hop) {
-    throw std::runtime_error(fmt::format(
-        "session \"{}\": no way to {}: no WAN port has it in a connected prefix, and none with an address of "
-        "that family has a gateway; set gateway4 or gateway6 of the WAN port",
-        name, peer_text(s.peer)));
+    throw SessionRefusal(
+        OperatorStatus::kInvalid,
+        fmt::format(
+            "session \"{}\": no way to {}: no WAN port has it in a connected prefix, and none with an "
+            "address of that family has a gateway; set gateway4 or gateway6 of the WAN port",
+            name, peer_text(s.peer)));
   }
   const std::uint32_t adjacency = neighbours_.pin(hop->port, hop->next, now_ns);
   if (adjacency == session::kNone) {
-    throw std::runtime_error(fmt::format("session \"{}\": more than {} next hops", name, kMaxNeighbours));
+    throw SessionRefusal(OperatorStatus::kNoRoom,
+                         fmt::format("session \"{}\": more than {} next hops", name, kMaxNeighbours));
   }
+  s.way = hop;
   const std::uint16_t mtu = topology_.ports[hop->port].config.mtu;
-  return make_outer(s.entry->local, s.peer, static_cast<std::uint16_t>(adjacency), mtu);
+  s.outer = make_outer(s.entry->local, s.peer, static_cast<std::uint16_t>(adjacency), mtu);
 }
 
-session::SessionInit SessionManager::init_of(Managed& s, std::uint64_t now_ns) {
+void SessionManager::give_up_way(const Managed& s) {
+  if (s.way) neighbours_.unpin(s.way->port, s.way->next);
+}
+
+session::SessionInit SessionManager::init_of(Managed& s) {
   session::SessionInit init = s.control->initial();
-  init.outer = outer_of(s, now_ns);
+  init.outer = s.outer;
   if (s.entry->mss_clamp) init.session_flags |= session::kMssClamp;
   if (s.entry->source_check) init.session_flags |= session::kSourceCheck;
   return init;
 }
 
 void SessionManager::install(Managed& s, std::uint64_t now_ns) {
-  const session::SessionInit init = init_of(s, now_ns);
+  find_way(s, now_ns);
+  const session::SessionInit init = init_of(s);
   session::ShardCommands commands(*topology_.workers[s.worker].shard);
   if (!commands.add(init)) {
     throw std::runtime_error("session \"" + s.entry->identity.name +
@@ -216,6 +234,7 @@ std::vector<SessionView> SessionManager::view(std::uint64_t now_ns) const {
     v.budget_left_seconds = budget.seconds;
     v.budget_limit = budget.limit;
     v.idle_seconds = c.idle_seconds(now_ns);
+    v.replaced_by = s->replaced_by;
     v.peer = peer_text(s->peer);
     all.push_back(std::move(v));
   }

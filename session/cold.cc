@@ -259,6 +259,7 @@ void SessionControl::on_timer(std::uint64_t now_ns) {
 
 std::uint64_t SessionControl::next_deadline_ns() const {
   const Impl& s = *impl_;
+  if (s.state == LifeState::kClosed) return kNever;
   std::uint64_t at = std::min({s.probe_due_ns, s.ahead_expiry_ns, s.path_expiry_ns, s.key_retry_ns,
                                s.interval_due_ns, s.life.due_ns, s.peer_due_ns});
   if (!s.ended()) at = std::min(at, s.manager.next_deadline_ns());
