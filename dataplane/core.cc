@@ -65,10 +65,13 @@ Core::Core(Topology& topo, unsigned worker_index)
       error_budget{kErrorBurst, 0, kErrorBurst, kErrorsPerMs},
       local_budget{kLocalBurst, 0, kLocalBurst, kLocalPerMs},
       tsc_per_ms(rte_get_tsc_hz() / 1000),
-      handoff(topo.workers.size()) {
+      handoff(topo.workers.size()),
+      taken(topo.workers.size()),
+      fences(kMaxFences) {
   for (const WorkerParts& sibling : topo.workers) handoff_out.push_back(sibling.handoff_in[index]);
   for (const Port& port : topo.ports) ports[port_count++] = make_port(port, worker_index);
-  for (const SessionEntry& session : topo.config.sessions) endpoints.add(session.local);
+  for (Fence& fence : fences) fence.until.resize(topo.workers.size());
+  for (std::uint16_t i = 0; i < topo.local_endpoints.size(); ++i) endpoints.add(i, topo.local_endpoints[i]);
   tick();
 }
 

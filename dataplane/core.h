@@ -69,14 +69,29 @@ struct PuntBudget {
   bool take(std::uint32_t now_ms);
 };
 
+// Which of a session's paths a packet leaves over.
+enum class Via : std::uint8_t {
+  kStream,  // as its stream is scheduled, with that path's id, and a copy where one is wanted
+  kPath,    // over the path with id SealEntry::path, else as its stream; the id stays
+};
+
 // One packet on its way into a session.
 struct SealEntry {
   rte_mbuf* m;
   std::uint32_t slot;
   std::uint16_t stream;
   std::uint16_t flags;
-  std::uint8_t path;
-  bool active_path;  // path is that of the session's outer template
+  std::uint8_t path;  // for Via::kPath
+  Via via;
+};
+
+// Fences that wait for siblings' packets; no more commands are taken while there is no room for more.
+inline constexpr unsigned kMaxFences = 64;
+
+// What this worker still has to take from its siblings before a fence is answered.
+struct Fence {
+  Message command;
+  std::vector<std::uint64_t> until;  // of Core::taken, by sibling
 };
 
 struct Core {
@@ -114,6 +129,10 @@ struct Core {
   unsigned seal_count = 0;
   std::vector<Packets> handoff;  // one list a sibling
   unsigned handoff_pending = 0;
+  std::vector<std::uint64_t> taken;  // packets taken from each sibling
+  std::vector<Fence> fences;         // ring of kMaxFences, oldest at fence_head
+  unsigned fence_head = 0;
+  unsigned fence_count = 0;
   unsigned waiting = 0;  // packets in holds
 
   void tick();

@@ -56,6 +56,13 @@ DropReason check_inner(Core& core, rte_mbuf* m) {
   return DropReason::kNone;
 }
 
+// The session itself, or the one that is its alias while one takes over from the other.
+bool may_come_from(const Core& core, std::uint32_t slot, Hop hop) {
+  if (hop.word == Hop::make(HopKind::kSession, core.index, slot).word) return true;
+  const std::uint32_t alias = core.shard.hot(slot).source_alias;
+  return alias != 0 && hop.word == alias;
+}
+
 // Drops packets whose source does not route back into the session they came out of, where it asks for that.
 void check_sources(Core& core, Packets& pkts) {
   bool wanted = false;
@@ -70,7 +77,7 @@ void check_sources(Core& core, Packets& pkts) {
     rte_mbuf* m = pkts.at[i];
     const std::uint32_t slot = meta(m).slot;
     const bool asks = (core.shard.hot(slot).session_flags & session::kSourceCheck) != 0;
-    if (asks && hops[i].word != Hop::make(HopKind::kSession, core.index, slot).word) [[unlikely]] {
+    if (asks && !may_come_from(core, slot, hops[i])) [[unlikely]] {
       core.drop(m, DropReason::kInnerSource);
     } else {
       pkts.at[kept++] = m;
@@ -198,7 +205,7 @@ void enter_session(Core& core, rte_mbuf* m, std::uint32_t slot) {
     const std::uint64_t streams = hot.tx_streams;
     const std::uint64_t flow = flow_hash(p, md.family, md.l3_bytes);
     const auto stream = static_cast<std::uint16_t>(1 + ((flow * streams) >> 32));
-    seal_push(core, SealEntry{piece, slot, stream, session::kTunnelFlags, 0, true});
+    seal_push(core, SealEntry{piece, slot, stream, session::kTunnelFlags, 0, Via::kStream});
   }
 }
 

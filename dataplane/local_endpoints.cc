@@ -24,34 +24,41 @@ bool same(const session::Endpoint& e, std::uint8_t family, const std::uint8_t* a
 
 }  // namespace
 
-void LocalEndpoints::add(const session::Endpoint& endpoint) {
-  if (endpoint.family == 0) return;
-  if (has(endpoint.family, endpoint.address.data(), endpoint.port)) return;
-  endpoints_.push_back(endpoint);
-  if (endpoints_.size() * 2 <= buckets_.size()) {
-    insert(endpoint);
-    return;
-  }
-  buckets_.assign(buckets_.empty() ? 16 : buckets_.size() * 2, session::Endpoint{});
-  for (const session::Endpoint& known : endpoints_) insert(known);
+void LocalEndpoints::add(std::uint16_t index, const session::Endpoint& endpoint) {
+  if (index >= kMaxLocalEndpoints || endpoint.family == 0) return;
+  const bool replaces = endpoints_[index].family != 0;
+  endpoints_[index] = endpoint;
+  replaces ? lay_out() : insert(index);
 }
 
-void LocalEndpoints::insert(const session::Endpoint& endpoint) {
-  const std::size_t mask = buckets_.size() - 1;
-  std::size_t at = bucket_of(endpoint.family, endpoint.address.data(), endpoint.port) & mask;
-  while (buckets_[at].family != 0) at = (at + 1) & mask;
-  buckets_[at] = endpoint;
+void LocalEndpoints::remove(std::uint16_t index) {
+  if (index >= kMaxLocalEndpoints || endpoints_[index].family == 0) return;
+  endpoints_[index] = session::Endpoint{};
+  lay_out();
 }
 
-bool LocalEndpoints::has(std::uint8_t family, const std::uint8_t* address, std::uint16_t port) const {
-  if (buckets_.empty()) return false;
-  const std::size_t mask = buckets_.size() - 1;
-  std::size_t at = bucket_of(family, address, port) & mask;
-  while (buckets_[at].family != 0) {
-    if (same(buckets_[at], family, address, port)) return true;
-    at = (at + 1) & mask;
+void LocalEndpoints::lay_out() {
+  buckets_.fill(Bucket{});
+  for (std::uint16_t i = 0; i < kMaxLocalEndpoints; ++i) {
+    if (endpoints_[i].family != 0) insert(i);
   }
-  return false;
+}
+
+void LocalEndpoints::insert(std::uint16_t index) {
+  const session::Endpoint& e = endpoints_[index];
+  std::size_t at = bucket_of(e.family, e.address.data(), e.port) % kBuckets;
+  while (buckets_[at].endpoint.family != 0) at = (at + 1) % kBuckets;
+  buckets_[at] = Bucket{e, index};
+}
+
+std::uint16_t LocalEndpoints::find(std::uint8_t family, const std::uint8_t* address,
+                                   std::uint16_t port) const {
+  std::size_t at = bucket_of(family, address, port) % kBuckets;
+  while (buckets_[at].endpoint.family != 0) {
+    if (same(buckets_[at].endpoint, family, address, port)) return buckets_[at].index;
+    at = (at + 1) % kBuckets;
+  }
+  return kNoEndpointIndex;
 }
 
 bool LocalEndpoints::has_address(std::uint8_t family, const std::uint8_t* address) const {

@@ -28,10 +28,9 @@ enum class MessageKind : std::uint8_t {
   kRetirePrevious,  // epoch in `a`
   kGrantSequences,  // stream in `b`, limit in `c`
   kRekey,
-  kSetOuter,   // outer; worker answers kOuterDone with the same pointer
-  kSetPaths,   // plan; worker answers kPathsDone with the same pointer
+  kSetPaths,   // plan; worker answers kPathsDone with the same pointer, accepted_count filled in
   kSetAlias,   // hop word in `c`: inner sources that route into it pass the source check as well; 0: none
-  kSendProbe,  // probe; worker answers kProbeDone with the same pointer
+  kSendProbe,  // probe; worker answers kProbeDone with the same pointer, sent or not
   kListen,     // endpoint with index `b`: Phantom packets to it are ours from now on (`a` 1) or no longer (0)
   kFence,  // answered by kFenceDone with the same `c` once every packet that siblings handed over before it
            // has been worked off, and everything this worker handed over before is in its sibling's ring
@@ -47,7 +46,6 @@ enum class MessageKind : std::uint8_t {
   // worker -> control
   kInitDone,
   kJumpDone,
-  kOuterDone,
   kPathsDone,
   kProbeDone,
   kFenceDone,
@@ -58,8 +56,8 @@ enum class MessageKind : std::uint8_t {
   kDead,
   kKeyRetired,      // key index in `c`
   kPathValidation,  // path in `a`, origin: an authentic PATH_VALIDATION packet and where it came from
-  kNewSource,  // path in `a`, origin: an authentic packet, the newest of its stream, came over an unknown
-               // address pair; first 4 bytes of origin.value: its UDP payload bytes, host order
+  kNewSource,      // path in `a`, origin: an authentic packet, the newest of its stream, came over an unknown
+                   // address pair; first 4 bytes of origin.value: its UDP payload bytes, host order
   kNeighbourMiss,  // neighbour.address, port: packets wait for it
 };
 
@@ -77,12 +75,12 @@ struct NeighbourUpdate {
 // 32 bytes on stream 0 to an address that the session need not send to otherwise. Control's memory, read by
 // the worker, handed back.
 struct ProbeInit {
-  session::OuterTemplate outer;  // outer.path_id: in the header
+  session::OuterTemplate outer;  // outer.path_id: in the header; length 0: over the session's own paths
   std::array<std::uint8_t, session::kPathChallengeBytes> value{};
 };
 
 // Where an authentic packet came from: remote address here, its port in the message's `b`; `c` is
-// origin_word(): family and index of the local endpoint (kListen).
+// origin_word(): family and index of the local endpoint (kListen). Family 0: not known.
 struct Origin {
   std::array<std::uint8_t, session::kPathChallengeBytes> value;
   std::array<std::uint8_t, 16> address;
@@ -102,7 +100,6 @@ struct alignas(64) Message {
     session::KeyRef key;
     session::SessionInit* init;
     session::JumpInit* jump;
-    session::OuterTemplate* outer;
     rte_mbuf* mbuf;
     session::PathPlan* plan;
     ProbeInit* probe;

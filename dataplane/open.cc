@@ -2,6 +2,7 @@
 
 #include <cstring>
 
+#include "dataplane/origin.h"
 #include "dataplane/seal.h"
 
 namespace dataplane {
@@ -75,7 +76,7 @@ void acknowledge(Core& core, const OpenEntry& entry) {
   session::store_be32(p, entry.fields.sequence);
   meta(m).outer_ecn = 0;
   seal_push(core, SealEntry{m, entry.slot, entry.fields.stream, session::kFlagEncrypted | session::kFlagAck,
-                            entry.fields.path, false});
+                            entry.fields.path, Via::kPath});
 }
 
 void report_path_validation(Core& core, const OpenEntry& entry, const std::uint8_t* text) {
@@ -84,7 +85,25 @@ void report_path_validation(Core& core, const OpenEntry& entry, const std::uint8
   message.a = entry.fields.path;
   message.slot = entry.slot;
   message.generation = core.shard.hot(entry.slot).generation;
-  std::memcpy(message.bytes.data(), text, message.bytes.size());
+  message.origin = Origin{};
+  std::memcpy(message.origin.value.data(), text, message.origin.value.size());
+  if (meta(entry.m).source != 0) put_origin(entry.m, meta(entry.m), message);
+  core.hint(message);
+}
+
+// The newest packet of its stream came from where no path of ours leads.
+void report_source(Core& core, const OpenEntry& entry) {
+  const PktMeta& md = meta(entry.m);
+  if (!core.shard.take_source_hint(entry.slot, md.source, core.now_ms)) return;
+  Message message;
+  message.kind = MessageKind::kNewSource;
+  message.a = entry.fields.path;
+  message.slot = entry.slot;
+  message.generation = core.shard.hot(entry.slot).generation;
+  message.origin = Origin{};
+  const std::uint32_t datagram_bytes = entry.m->data_len;
+  std::memcpy(message.origin.value.data(), &datagram_bytes, sizeof(datagram_bytes));
+  put_origin(entry.m, md, message);
   core.hint(message);
 }
 
@@ -110,8 +129,10 @@ bool deliver(Core& core, const OpenEntry& entry, std::uint32_t text_bytes, Packe
 // After the tag verified. True when a bundle was delivered.
 bool act(Core& core, const OpenEntry& entry, const crypto::AeadJob& job, Packets& inner) {
   ++core.stats.opened_pkts;
-  const session::RxOutcome outcome =
-      core.shard.accept(entry.slot, entry.fields, entry.branch, job.text_bytes, core.now_tsc);
+  const session::RxOutcome outcome = core.shard.accept(entry.slot, entry.fields, entry.branch, job.text_bytes,
+                                                       core.now_tsc, meta(entry.m).source);
+  if (outcome.new_source) [[unlikely]]
+    report_source(core, entry);
   switch (outcome.action) {
     case session::RxAction::kDeliver:
     case session::RxAction::kDeliverBundle:

@@ -3,6 +3,7 @@
 #include <cstring>
 
 #include "dataplane/ip.h"
+#include "dataplane/origin.h"
 
 namespace dataplane {
 namespace {
@@ -81,7 +82,8 @@ Wan enter_phantom(Core& core, rte_mbuf* m, PktMeta& md) {
   }
   const unsigned header = md.family == 4 ? header_bytes4(p) : kIp6Bytes;
   if (protocol != kProtoUdp || header + kUdpBytes > md.l3_bytes) return Wan::kOther;
-  if (!core.endpoints.has(md.family, destination, load_be16(p + header + 2))) return Wan::kOther;
+  const std::uint16_t local = core.endpoints.find(md.family, destination, load_be16(p + header + 2));
+  if (local == kNoEndpointIndex) return Wan::kOther;
   const std::uint16_t udp_bytes = load_be16(p + header + 4);
   if (udp_bytes < kUdpBytes || udp_bytes > md.l3_bytes - header) {
     core.drop(m, DropReason::kIpHeader);
@@ -92,6 +94,7 @@ Wan enter_phantom(Core& core, rte_mbuf* m, PktMeta& md) {
     return Wan::kDropped;
   }
   md.outer_ecn = traffic_class_of(p, md.family);
+  note_origin(m, md, p, header, local);
   rte_pktmbuf_trim(m, static_cast<std::uint16_t>(md.l3_bytes - header - udp_bytes));
   rte_pktmbuf_adj(m, static_cast<std::uint16_t>(header + kUdpBytes));
   return Wan::kPhantom;

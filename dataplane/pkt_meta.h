@@ -17,10 +17,13 @@ struct alignas(64) PktMeta {
   std::uint32_t generation;  // of that slot when the packet was punted to control
   std::uint32_t sequence;
   std::uint32_t adjacency;  // next hop index, or session::kNone
+  std::uint32_t source;     // source_tag of the outer addresses of a Phantom packet, 0: not known
   std::uint16_t stream;
   std::uint16_t flags;
-  std::uint16_t mtu;       // for kTooBig
-  std::uint16_t l3_bytes;  // length of the IP packet at the data pointer
+  std::uint16_t mtu;           // for kTooBig
+  std::uint16_t l3_bytes;      // length of the IP packet at the data pointer
+  std::uint16_t outer_offset;  // of a Phantom packet: its outer IP header, from the start of the buffer, and
+  std::uint16_t local_index;   // the local endpoint it came to (LocalEndpoints)
   std::uint8_t epoch;
   std::uint8_t path;
   std::uint8_t port;       // gateway port it came in on or leaves by
@@ -30,7 +33,7 @@ struct alignas(64) PktMeta {
   PuntReason punt;
   session::DropReason drop;
   std::uint8_t handoff;  // HandoffKind: where the owner continues
-  std::uint8_t reserved[27];
+  std::uint8_t reserved[19];
 };
 static_assert(sizeof(PktMeta) == 64);
 

@@ -12,6 +12,10 @@ namespace dataplane {
 // bytes in front of it and kSealTailroom behind. meta.outer_ecn is the DSCP/ECN byte of the outer header.
 void seal_push(Core& core, const SealEntry& entry);
 
+// Seals and sends one packet at once to an address of its own, under path id entry.path. Only IPv4
+// identification of `outer` changes; nothing of it is used after the call.
+void seal_over(Core& core, const SealEntry& entry, session::OuterTemplate& outer);
+
 // Seals and sends everything that gathered. Called at the end of a loop and when a burst is full.
 void seal_flush(Core& core);
 

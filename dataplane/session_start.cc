@@ -35,6 +35,9 @@ std::uint64_t counter(const std::uint64_t& value) {
 std::uint32_t counter(const std::uint32_t& value) {
   return __atomic_load_n(&value, __ATOMIC_RELAXED);
 }
+std::uint16_t counter(const std::uint16_t& value) {
+  return __atomic_load_n(&value, __ATOMIC_RELAXED);
+}
 
 }  // namespace
 

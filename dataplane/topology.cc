@@ -103,6 +103,16 @@ void make_ports(Topology& topology) {
   }
 }
 
+// Room for one more endpoint: its place, or the first free one.
+session::Endpoint& place_of(Topology& topology, const session::Endpoint& endpoint) {
+  for (session::Endpoint& place : topology.local_endpoints) {
+    if (place.family == 0 || place == endpoint) return place;
+  }
+  throw std::runtime_error(
+      fmt::format("sessions have more than {} different local endpoints: let them share addresses and ports",
+                  kMaxLocalEndpoints));
+}
+
 bool carries_packet(MessageKind kind) {
   return kind == MessageKind::kTransmit || kind == MessageKind::kInject || kind == MessageKind::kReturnPacket;
 }
@@ -141,9 +151,16 @@ void free_worker(WorkerParts& worker) {
 
 }  // namespace
 
+void list_local_endpoints(Topology& topology) {
+  for (const SessionEntry& session : topology.config.sessions) {
+    if (session.local.family != 0) place_of(topology, session.local) = session.local;
+  }
+}
+
 std::unique_ptr<Topology> build_topology(const GatewayConfig& config) {
   auto topology = std::make_unique<Topology>();
   topology->config = config;
+  list_local_endpoints(*topology);
   const unsigned instance = next_instance();
   try {
     topology->packets = make_packet_pool(config, instance);

@@ -7,6 +7,7 @@
 //   worker)
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <memory>
 #include <string>
@@ -20,6 +21,7 @@
 #include "crypto/secret.h"
 #include "dataplane/config.h"
 #include "dataplane/fib.h"
+#include "dataplane/local_endpoints.h"
 #include "dataplane/mailbox.h"
 #include "dataplane/stats.h"
 #include "session/key_pool.h"
@@ -63,7 +65,13 @@ struct Topology {
   std::unique_ptr<Fib> fib;
   std::vector<WorkerParts> workers;
   CoreStats* control_stats = nullptr;
+  // Where Phantom packets are ours, by the index that messages name; family 0: free. Workers copy it when
+  // they are made; afterwards it is control's, which tells them of every change (kListen).
+  std::array<session::Endpoint, kMaxLocalEndpoints> local_endpoints{};
 };
+
+// Puts the local endpoints of all sessions into the list, each once. Throws std::runtime_error with advice.
+void list_local_endpoints(Topology& topology);
 
 // Checks devices, queues and offloads and builds everything; throws std::runtime_error with advice. EAL is
 // initialised.

@@ -49,18 +49,23 @@ struct Worker::Impl {
   bool poll();
   void drain();
   unsigned receive(CorePort& port);
-  unsigned take_over(rte_ring* ring);
-  void open_owned(Packets& pkts);
+  unsigned take_over(unsigned sibling);
+  unsigned take_over_all();
+  void open_owned(Packets& pkts, bool handed_over = false);
   void unbundle(Packets& inner);
   void finish_loop();
   void back_off(bool moved);
 };
 
 // Out of the tunnel: pkts are this worker's own, framing checked.
-void Worker::Impl::open_owned(Packets& pkts) {
+void Worker::Impl::open_owned(Packets& pkts, bool handed_over) {
   if (pkts.count == 0) return;
   Packets inner;
-  if (open_burst(core, pkts, inner)) [[unlikely]]
+  const bool bundles = open_burst(core, pkts, inner);
+  if (handed_over) {
+    for (rte_mbuf* m : inner) ++core.shard.hot(meta(m).slot).handed_over;
+  }
+  if (bundles) [[unlikely]]
     return unbundle(inner);
   forward_inner(core, inner);
 }
@@ -104,11 +109,15 @@ unsigned Worker::Impl::receive(CorePort& port) {
 }
 
 // Packets that siblings received for sessions of ours.
-unsigned Worker::Impl::take_over(rte_ring* ring) {
+unsigned Worker::Impl::take_over(unsigned sibling) {
+  rte_ring* ring = core.handoff_in[sibling];
+  if (ring == nullptr) return 0;
   Packets in;
   in.count = rte_ring_sc_dequeue_burst(ring, reinterpret_cast<void**>(in.at), core.burst, nullptr);
   if (in.count == 0) return 0;
+  core.taken[sibling] += in.count;
   core.stats.taken_over += in.count;
+  const unsigned n = in.count;
   Packets phantom;
   for (rte_mbuf* m : in) {
     if (meta(m).handoff == kHandoffOpen) {
@@ -117,13 +126,20 @@ unsigned Worker::Impl::take_over(rte_ring* ring) {
       enter_session(core, m, meta(m).slot);
     }
   }
-  open_owned(phantom);
-  return in.count;
+  open_owned(phantom, true);
+  return n;
+}
+
+unsigned Worker::Impl::take_over_all() {
+  unsigned moved = 0;
+  for (unsigned sibling = 0; sibling < core.workers; ++sibling) moved += take_over(sibling);
+  return moved;
 }
 
 void Worker::Impl::finish_loop() {
   seal_flush(core);
   core.flush_handoff();
+  answer_fences(core);
   tx_flush(core);
   pay_owed(core);
   if (core.now_ms - aged_ms >= kAgePeriodMs) {
@@ -137,9 +153,7 @@ bool Worker::Impl::poll() {
   core.tick();
   unsigned moved = 0;
   for (unsigned i = 0; i < core.port_count; ++i) moved += receive(core.ports[i]);
-  for (rte_ring* ring : core.handoff_in) {
-    if (ring != nullptr) moved += take_over(ring);
-  }
+  moved += take_over_all();
   Packets returned;
   const unsigned messages = take_messages(core, returned);
   moved += returned.count;
@@ -176,10 +190,7 @@ void Worker::Impl::drain() {
   bool busy = true;
   while (core.now_ms - begin < kDrainMs && (busy || held(core) != 0)) {
     core.tick();
-    unsigned moved = 0;
-    for (rte_ring* ring : core.handoff_in) {
-      if (ring != nullptr) moved += take_over(ring);
-    }
+    unsigned moved = take_over_all();
     Packets returned;
     moved += take_messages(core, returned);
     steer(core, returned);

@@ -21,17 +21,62 @@ void answer(Core& core, const Message& command, MessageKind kind) {
   push(core.to_control, reply);  // there is room: kAnswerRoom
 }
 
+bool current(const Core& core, const Message& m) {
+  if (m.slot >= core.shard.limits().sessions) return false;
+  const session::SessionHot& hot = core.shard.hot(m.slot);
+  return hot.state != session::LifeState::kFree && hot.generation == m.generation;
+}
+
+rte_mbuf* make_path_validation(Core& core, const std::uint8_t* value) {
+  rte_mbuf* m = core.originate();
+  if (m == nullptr) return nullptr;
+  std::memcpy(rte_pktmbuf_append(m, session::kPathChallengeBytes), value, session::kPathChallengeBytes);
+  meta(m).outer_ecn = 0;
+  return m;
+}
+
+SealEntry path_validation(rte_mbuf* m, std::uint32_t slot, std::uint8_t path) {
+  return SealEntry{m, slot, 0, session::kFlagEncrypted | session::kFlagPathValidation, path, Via::kPath};
+}
+
 // 32 bytes on stream 0 towards the session's endpoint (protocol.md 3.7).
 void send_path_validation(Core& core, const Message& message) {
-  if (message.slot >= core.shard.limits().sessions) return;
-  if (core.shard.hot(message.slot).generation != message.generation) return;
-  rte_mbuf* m = core.originate();
+  if (!current(core, message)) return;
+  rte_mbuf* m = make_path_validation(core, message.bytes.data());
+  if (m != nullptr) seal_push(core, path_validation(m, message.slot, message.a));
+}
+
+// The same to an address of its own, or over the session's paths when the probe names none.
+void send_probe(Core& core, const Message& message) {
+  if (!current(core, message)) return;
+  rte_mbuf* m = make_path_validation(core, message.probe->value.data());
   if (m == nullptr) return;
-  std::memcpy(rte_pktmbuf_append(m, session::kPathChallengeBytes), message.bytes.data(),
-              message.bytes.size());
-  meta(m).outer_ecn = 0;
-  seal_push(core, SealEntry{m, message.slot, 0, session::kFlagEncrypted | session::kFlagPathValidation,
-                            message.a, false});
+  session::OuterTemplate outer = message.probe->outer;
+  const SealEntry entry = path_validation(m, message.slot, outer.path_id);
+  if (outer.length == 0) return seal_push(core, entry);
+  outer.ip_id = core.shard.hot(message.slot).outer.ip_id++;
+  seal_over(core, entry, outer);
+}
+
+// Begins to wait for what siblings handed over until now; there is room, or no command would have been taken.
+void start_fence(Core& core, const Message& message) {
+  Fence& fence = core.fences[(core.fence_head + core.fence_count++) % kMaxFences];
+  fence.command = message;
+  for (unsigned i = 0; i < core.workers; ++i) {
+    rte_ring* ring = core.handoff_in[i];
+    fence.until[i] = core.taken[i] + (ring == nullptr ? 0 : rte_ring_count(ring));
+  }
+}
+
+bool all_taken(const Core& core, const Fence& fence) {
+  for (unsigned i = 0; i < core.workers; ++i) {
+    if (core.taken[i] < fence.until[i]) return false;
+  }
+  return true;
+}
+
+void listen(Core& core, const Message& m) {
+  m.a != 0 ? core.endpoints.add(m.b, m.endpoint) : core.endpoints.remove(m.b);
 }
 
 // Commands about keys, numbers and states. A stale handle changes nothing and needs no answer.
@@ -56,6 +101,9 @@ void session_command(Core& core, const Message& m) {
     case MessageKind::kAheadBudget:
       commands.grant_ahead(m.slot, m.generation, m.c);
       break;
+    case MessageKind::kSetAlias:
+      commands.set_alias(m.slot, m.generation, m.c);
+      break;
     case MessageKind::kSetState:
       commands.set_state(m.slot, m.generation, static_cast<session::LifeState>(m.a));
       break;
@@ -64,8 +112,10 @@ void session_command(Core& core, const Message& m) {
   }
 }
 
-// Commands whose memory or handle control gets back.
+// Commands whose memory or handle control gets back. What was gathered for sealing goes before: it names a
+// slot, and by then another session, or other paths, may be there.
 void answered_command(Core& core, const Message& m) {
+  seal_flush(core);
   session::ShardCommands commands(core.shard);
   switch (m.kind) {
     case MessageKind::kAddSession:
@@ -77,9 +127,12 @@ void answered_command(Core& core, const Message& m) {
     case MessageKind::kJump:
       commands.install_jump(*m.jump);
       return answer(core, m, MessageKind::kJumpDone);
-    case MessageKind::kSetOuter:
-      commands.set_outer(m.slot, m.generation, *m.outer);
-      return answer(core, m, MessageKind::kOuterDone);
+    case MessageKind::kSetPaths:
+      commands.set_paths(*m.plan);
+      return answer(core, m, MessageKind::kPathsDone);
+    case MessageKind::kSendProbe:
+      send_probe(core, m);
+      return answer(core, m, MessageKind::kProbeDone);
     default:
       break;
   }
@@ -90,10 +143,15 @@ void carry_out(Core& core, const Message& m, Packets& returned) {
     case MessageKind::kAddSession:
     case MessageKind::kRemoveSession:
     case MessageKind::kJump:
-    case MessageKind::kSetOuter:
+    case MessageKind::kSetPaths:
+    case MessageKind::kSendProbe:
       return answered_command(core, m);
     case MessageKind::kSendPathValidation:
       return send_path_validation(core, m);
+    case MessageKind::kListen:
+      return listen(core, m);
+    case MessageKind::kFence:
+      return start_fence(core, m);
     case MessageKind::kNeighbour:
       return on_neighbour(core, m.neighbour);
     case MessageKind::kTransmit:
@@ -174,10 +232,22 @@ unsigned take_messages(Core& core, Packets& returned) {
     return 0;
   Message messages[kMessagesPerLoop];
   // Hints leave kAnswerRoom free, so what fits now still fits when its command was carried out.
-  const unsigned room = std::min(kMessagesPerLoop, rte_ring_free_count(core.to_control));
+  const unsigned room =
+      std::min({kMessagesPerLoop, rte_ring_free_count(core.to_control), kMaxFences - core.fence_count});
   const unsigned n = pop(core.to_worker, messages, room);
   for (unsigned i = 0; i < n; ++i) carry_out(core, messages[i], returned);
   return n;
+}
+
+void answer_fences(Core& core) {
+  while (core.fence_count != 0) {
+    const Fence& fence = core.fences[core.fence_head];
+    Message reply = fence.command;
+    reply.kind = MessageKind::kFenceDone;
+    if (!all_taken(core, fence) || !push(core.to_control, reply)) return;
+    core.fence_head = (core.fence_head + 1) % kMaxFences;
+    --core.fence_count;
+  }
 }
 
 void pay_owed(Core& core) {

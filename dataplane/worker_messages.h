@@ -15,6 +15,10 @@ inline constexpr unsigned kOwedPerLoop = 16;
 // the number of messages.
 unsigned take_messages(Core& core, Packets& returned);
 
+// Answers fences whose packets were all taken; the end of a loop, when what was taken is worked off and what
+// this worker handed over lies in its siblings' rings.
+void answer_fences(Core& core);
+
 // Reports what the shard owes (epochs, reservations, returned keys) as far as there is room.
 void pay_owed(Core& core);
 

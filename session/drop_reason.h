@@ -46,7 +46,7 @@ namespace session {
   X(kCoalescedHeader,     "coalesced_header",     "bundle without a complete count")                   \
   X(kCoalescedPart,       "coalesced_part",       "bundle with fewer complete parts than announced")   \
   X(kNoConsumer,          "no_consumer",          "authentic packet kind that nothing here takes")     \
-  X(kSessionClosed,       "session_closed",       "session is closing, closed or dead")                \
+  X(kSessionClosed,       "session_closed",       "session is closed or dead")                \
   /* inner IP packet */                                                                                \
   X(kInnerHeader,         "inner_header",         "inner packet is not well-formed IP")                \
   X(kInnerSource,         "inner_source",         "inner source address not allowed for this session") \

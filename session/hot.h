@@ -22,6 +22,7 @@ inline constexpr std::uint32_t kNone = 0xffffffffU;  // "no index", for keys, wi
 inline constexpr unsigned kTxStreams = 32;
 // Ways a session may send over at one time.
 inline constexpr unsigned kTxPaths = 4;
+inline constexpr std::uint16_t kNoPathSet = 0xffff;  // "sends over `outer` alone"
 // Stream ids whose receive window is found without a search.
 inline constexpr unsigned kDirectRxStreams = 20;
 
@@ -103,22 +104,26 @@ struct alignas(64) SessionHot {
   std::uint32_t rx_auth_failed = 0;
   std::uint32_t rx_replayed = 0;
   std::uint32_t rx_other_drops = 0;
-  std::uint32_t ahead_tokens = 0;     // packets 2..16 epochs ahead that may still go to control
-  std::uint32_t ahead_refill_ms = 0;  // last refill, worker clock
-  std::uint32_t next_dirty = kNone;   // link of the shard's list of slots with pending bits
-  std::uint8_t pending = 0;           // PendingBits
+  std::uint32_t ahead_tokens = 0;    // packets 2..16 epochs ahead that may still go to control
+  std::uint32_t handed_over = 0;     // packets that another worker received first
+  std::uint32_t next_dirty = kNone;  // link of the shard's list of slots with pending bits
+  std::uint8_t pending = 0;          // PendingBits
   bool in_dirty_list = false;
-  bool heard = false;           // an authentic packet arrived in this incarnation
-  std::uint8_t peer_epoch = 0;  // highest epoch of an authentic packet
-  std::uint32_t rx_line_reserved = 0;
+  bool heard = false;             // an authentic packet arrived in this incarnation
+  std::uint8_t peer_epoch = 0;    // highest epoch of an authentic packet
+  std::uint32_t last_source = 0;  // source_tag of the last packet if it is a known one; with several paths 0
 
-  // Lines 3 and 4: where each receiving stream's window is.
+  // Lines 3 and 4: where each receiving stream's window is, and where packets are expected from.
   std::array<std::uint32_t, kDirectRxStreams> window{};  // pool index or kNone, by stream id
   std::uint32_t extra_windows = kNone;                   // first window of other streams (chain in the pool)
   std::uint32_t window_count = 0;
   std::uint32_t tombstones = kNone;  // streams whose window was given up (chain in the pool)
   std::uint32_t tombstone_count = 0;
-  std::array<std::uint32_t, 8> window_reserved{};
+  std::array<std::uint32_t, kTxPaths> known_source{};  // source_tag of each path; 0: none
+  std::uint32_t hint_source = 0;                       // what control was told of last, and
+  std::uint32_t hint_ms = 0;                           // when, worker clock
+  std::uint32_t hint_due_ms = 0;                       // hints so far are paid for at this time, worker clock
+  std::uint32_t source_alias = 0;  // hop word: inner sources that route there pass the source check; 0: none
 
   // Line 5, transmit: written for every packet.
   std::uint64_t tx_pkts = 0;
@@ -127,13 +132,15 @@ struct alignas(64) SessionHot {
   std::uint64_t rekey_soft_limit = REKEY_SOFT_LIMIT;
   std::uint32_t seq_rekey_watermark = SEQ_REKEY_WATERMARK;
   std::uint32_t tx_drops = 0;
-  std::uint32_t seq_low_streams = 0;  // bit per sending stream, with kPendingSeqLow
-  std::uint32_t rekeys = 0;           // epochs left by our own decision
-  std::uint32_t followed = 0;         // epochs entered because the peer did
-  std::uint32_t catch_ups = 0;        // jumps of more than one
-  std::uint64_t grace_accepts = 0;    // new packets of previous or older epochs
+  std::uint32_t seq_low_streams = 0;    // bit per sending stream, with kPendingSeqLow
+  std::uint16_t path_set = kNoPathSet;  // index in the shard's pool: more than one path
+  std::uint16_t rekeys = 0;             // epochs left by our own decision; there are 256 epochs in all
+  std::uint16_t followed = 0;           // epochs entered because the peer did
+  std::uint16_t catch_ups = 0;          // jumps of more than one
+  std::uint32_t ahead_refill_ms = 0;    // of ahead_tokens, worker clock; here for want of room in line 2
+  std::uint64_t grace_accepts = 0;      // new packets of previous or older epochs
 
-  // Line 6, transmit: read-mostly.
+  // Line 6, transmit: read-mostly. With several paths: the first, with the smallest MTU of those in use.
   OuterTemplate outer;
 
   // Lines 7..14, transmit: one quarter line a stream.

@@ -41,11 +41,13 @@ std::size_t Shard::bytes_needed(const ShardLimits& limits) {
          round_up(SessionTable::bytes_needed(limits.sessions)) +
          round_up(StreamWindows::bytes_needed(window_limits(limits))) +
          round_up(std::size_t{limits.older_blocks} * sizeof(OlderEpochs)) +
+         round_up(std::size_t{limits.path_sets} * sizeof(PathSet)) +
          round_up(std::size_t{limits.keys} * sizeof(std::uint32_t));
 }
 
 Shard::Shard(const ShardLimits& limits, std::span<const crypto::KeySlot> keys, std::span<std::byte> memory)
-    : limits_(limits), keys_(keys) {
+    : limits_(limits), keys_(keys), free_path_sets_(limits.path_sets) {
+  if (limits.path_sets >= kNoPathSet) throw std::length_error("more path sets than an index can name");
   Carver carver(memory);
   hot_ = reinterpret_cast<SessionHot*>(carver.take(std::size_t{limits.sessions} * sizeof(SessionHot)).data());
   table_.init(carver.take(SessionTable::bytes_needed(limits.sessions)), limits.sessions, hot_);
@@ -57,6 +59,7 @@ Shard::Shard(const ShardLimits& limits, std::span<const crypto::KeySlot> keys, s
     older_[i].next_free = older_free_;
     older_free_ = i;
   }
+  init_path_sets(carver.take(std::size_t{limits.path_sets} * sizeof(PathSet)));
   retired_ =
       reinterpret_cast<std::uint32_t*>(carver.take(std::size_t{limits.keys} * sizeof(std::uint32_t)).data());
 }

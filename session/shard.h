@@ -17,6 +17,7 @@
 #include "crypto/aead.h"
 #include "session/drop_reason.h"
 #include "session/hot.h"
+#include "session/path_set.h"
 #include "session/stream_windows.h"
 #include "session/table.h"
 
@@ -31,6 +32,7 @@ struct ShardLimits {
   std::uint32_t tombstones = 16384;        // streams remembered by their highest sequence alone, and
   std::uint32_t tombstones_per_session = 256;
   std::uint32_t older_blocks = 64;         // sessions that may keep epochs older than previous at one time
+  std::uint32_t path_sets = 64;            // sessions that may use several paths at one time, < kNoPathSet
   std::uint32_t previous_pkts = 1U << 20;  // packet budget of one grace period
   std::uint32_t ahead_tokens = 64;         // catch-up budget of a session: burst ...
   std::uint32_t ahead_per_second = 256;    // ... and refill
@@ -79,6 +81,7 @@ struct RxOutcome {
   RxAction action = RxAction::kDrop;
   DropReason drop = DropReason::kNone;
   bool duplicate_reliable = false;  // authenticated duplicate of a RELIABLE packet: acknowledge again (W-10)
+  bool new_source = false;          // the newest packet of its stream came from where no path of ours leads
 };
 
 // A granted number: seal with this key at this epoch and sequence, or drop for the reason given.
@@ -117,16 +120,30 @@ class Shard {
   [[nodiscard]] RxPick pick_key(SessionHot& hot, const RxFields& fields, std::uint32_t now_ms) const;
 
   // After the tag verified, in packet order: advance the epoch if the packet is of `next`, path gate, window
-  // commit, length checks of control packets. `text_bytes`: plaintext length. Counters of the session are
-  // updated.
+  // commit, length checks of control packets. `text_bytes`: plaintext length. `source`: source_tag of the
+  // addresses it came over, 0: not known. Counters of the session are updated.
   [[nodiscard]] RxOutcome accept(std::uint32_t slot, const RxFields& fields, EpochBranch branch,
-                                 std::uint32_t text_bytes, std::uint64_t now_tsc);
+                                 std::uint32_t text_bytes, std::uint64_t now_tsc, std::uint32_t source = 0);
+
+  // Whether control may be told of a new source now; at most so often a session that an attacker who replays
+  // from many addresses cannot fill the ring. now_ms: worker clock.
+  [[nodiscard]] bool take_source_hint(std::uint32_t slot, std::uint32_t source, std::uint32_t now_ms);
 
   // ---- transmit
   // Takes the next sequence of `stream` (< kTxStreams) for one packet, after the rekey decision
   // (protocol.md 6.5 with W-12: span = highest - lowest used in this epoch). A number once granted is burnt,
   // sealed or not.
   [[nodiscard]] TxGrant grant(std::uint32_t slot, std::uint16_t stream);
+  // One more seal with a number just granted, under another path id. False: the epoch has no seal left.
+  [[nodiscard]] bool grant_copy(std::uint32_t slot);
+
+  // ---- paths
+  // The set of a session that sends over several paths, or null. Others than the worker look at its traffic
+  // with the `owner` in mind: it may change hands while they read.
+  [[nodiscard]] PathSet* path_set(const SessionHot& hot) const {
+    return hot.path_set == kNoPathSet ? nullptr : &sets_[hot.path_set];
+  }
+  [[nodiscard]] std::uint32_t free_path_sets() const { return free_path_sets_; }
 
   // ---- owed to control
   // Slots with pending bits, first in first out; returns kNone when there are none. The caller clears the
@@ -154,6 +171,11 @@ class Shard {
   void retire_older(SessionHot& hot, unsigned epoch);
   [[nodiscard]] bool may_send_more(std::uint32_t slot, const TxStream& stream, DropReason& drop);
   void take_sequence(std::uint32_t slot, std::uint16_t stream, TxGrant& grant);
+  bool note_source(SessionHot& hot, const RxFields& fields, std::uint32_t text_bytes, std::uint32_t source,
+                   RxAction action);
+  void init_path_sets(std::span<std::byte> memory);
+  PathSet* take_path_set(std::uint32_t slot);
+  void release_path_set(SessionHot& hot);
   [[nodiscard]] bool pick_receive_only(const SessionHot& hot, std::uint8_t epoch, RxPick& pick) const;
 
   ShardLimits limits_;
@@ -163,12 +185,18 @@ class Shard {
   StreamWindows windows_;
   OlderEpochs* older_ = nullptr;
   std::uint32_t older_free_ = kNone;
+  PathSet* sets_ = nullptr;
+  std::uint32_t set_free_ = kNone;
+  std::uint32_t free_path_sets_ = 0;
   std::uint32_t* retired_ = nullptr;  // ring of limits_.keys entries: every key fits, so it cannot overflow
   std::uint32_t retired_head_ = 0;
   std::uint32_t retired_count_ = 0;
   std::uint32_t dirty_head_ = kNone;
   std::uint32_t dirty_tail_ = kNone;
 };
+
+// Tag of packets that come back from where `outer` leads; 0 when it leads nowhere.
+std::uint32_t source_tag(const OuterTemplate& outer);
 
 // Writes the constant part and the numbers of a Phantom header with its length fields around `text_bytes` of
 // plaintext: header at p, plaintext at p + kPayloadOffset, tag and 4 zero bytes (ext_len) behind it.

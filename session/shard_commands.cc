@@ -67,6 +67,7 @@ void ShardCommands::set_up(SessionHot& hot, const SessionInit& init) {
   hot.rekey_soft_limit = std::clamp<std::uint64_t>(init.rekey_soft_limit, 1, kAeadMaxInvocations);
   hot.seq_rekey_watermark = std::clamp<std::uint32_t>(init.seq_rekey_watermark, 1, SEQ_REKEY_WATERMARK);
   hot.outer = init.outer;
+  hot.known_source[0] = source_tag(init.outer);
   for (unsigned i = 0; i < kTxStreams; ++i) {
     hot.tx[i].next = init.seq_start[i];
     hot.tx[i].limit = init.seq_limit[i];
@@ -92,6 +93,7 @@ bool ShardCommands::remove(std::uint32_t slot, std::uint32_t generation) {
   shard_.retire(hot.previous);
   shard_.retire_older(hot, kMaxEpoch);
   shard_.windows_.release_all(hot);
+  shard_.release_path_set(hot);
   hot.pending = 0;
   return true;
 }
@@ -177,14 +179,6 @@ bool ShardCommands::grant_ahead(std::uint32_t slot, std::uint32_t generation, st
   if (!current_handle(slot, generation)) return false;
   std::uint32_t& tokens = shard_.hot_[slot].ahead_tokens;
   tokens = std::max(tokens, pkts);
-  return true;
-}
-
-bool ShardCommands::set_outer(std::uint32_t slot, std::uint32_t generation, const OuterTemplate& outer) {
-  if (!current_handle(slot, generation)) return false;
-  const std::uint16_t ip_id = shard_.hot_[slot].outer.ip_id;
-  shard_.hot_[slot].outer = outer;
-  shard_.hot_[slot].outer.ip_id = ip_id;
   return true;
 }
 

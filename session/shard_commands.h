@@ -49,6 +49,7 @@ struct PathPlan {
   std::uint32_t slot = kNone;
   std::uint32_t generation = 0;
   std::uint32_t count = 0;                           // 1..kTxPaths
+  std::uint32_t accepted_count = 0;                  // answer: 1 when the pool had no room, 0 when refused
   std::array<OuterTemplate, kTxPaths> outer{};       // path_id is the id in the header
   std::array<std::uint32_t, kTxPaths> source_tag{};  // source_tag() of each address pair, as packets come in
   std::array<std::uint8_t, kTxStreams> primary{};    // index into outer, by stream
@@ -74,7 +75,10 @@ class ShardCommands {
   // Lets that many packets 2..16 epochs ahead go to control whatever the refill is: one of them was
   // authentic.
   bool grant_ahead(std::uint32_t slot, std::uint32_t generation, std::uint32_t pkts);
-  bool set_outer(std::uint32_t slot, std::uint32_t generation, const OuterTemplate& outer);
+  // Without room for more than one path slot 0 carries everything; accepted_count says so.
+  bool set_paths(PathPlan& plan);
+  // Inner sources that route to this hop pass the source check as well.
+  bool set_alias(std::uint32_t slot, std::uint32_t generation, std::uint32_t hop_word);
   bool set_path_validated(std::uint32_t slot, std::uint32_t generation, std::uint8_t path, bool validated);
   bool set_state(std::uint32_t slot, std::uint32_t generation, LifeState state);
   // Own rekey now (an operator asked): a swap to next if it is there; false when it is not.

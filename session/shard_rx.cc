@@ -139,7 +139,7 @@ RxPick Shard::pick_key(SessionHot& hot, const RxFields& fields, std::uint32_t no
 }
 
 RxOutcome Shard::accept(std::uint32_t slot, const RxFields& fields, EpochBranch /*branch*/,
-                        std::uint32_t text_bytes, std::uint64_t now_tsc) {
+                        std::uint32_t text_bytes, std::uint64_t now_tsc, std::uint32_t source) {
   SessionHot& hot = hot_[slot];
   note_authentic(slot, fields.epoch);
   const bool data = is_data(fields.flags);
@@ -165,13 +165,15 @@ RxOutcome Shard::accept(std::uint32_t slot, const RxFields& fields, EpochBranch 
     ++hot.rx_other_drops;
     return drop(DropReason::kPathNotValidated);
   }
-  const RxOutcome outcome = classify(fields.flags, text_bytes);
+  RxOutcome outcome = classify(fields.flags, text_bytes);
   if (outcome.action == RxAction::kDrop) [[unlikely]] {
     ++hot.rx_other_drops;
     return outcome;
   }
   ++hot.rx_pkts;
   hot.rx_bytes += text_bytes;
+  if (source != hot.last_source) [[unlikely]]
+    outcome.new_source = note_source(hot, fields, text_bytes, source, outcome.action);
   return outcome;
 }
 

@@ -86,6 +86,14 @@ TxGrant Shard::grant(std::uint32_t slot, std::uint16_t stream_id) {
   return grant;
 }
 
+bool Shard::grant_copy(std::uint32_t slot) {
+  SessionHot& hot = hot_[slot];
+  if (hot.seals_in_epoch >= kAeadMaxInvocations) [[unlikely]]
+    return false;
+  ++hot.seals_in_epoch;
+  return true;
+}
+
 void write_packet_frame(std::uint8_t* p, const SessionHot& hot, const TxGrant& grant, std::uint16_t stream,
                         std::uint16_t flags, std::uint8_t path, std::uint32_t text_bytes) {
   p[kOffVersion] = kWireVersion;

@@ -89,6 +89,11 @@ ReplayVerdict StreamWindows::commit(SessionHot& hot, std::uint16_t stream, std::
                replay_commit(pool_.entry(index).state, pool_.words(index), pool_.bits(), sequence));
 }
 
+bool StreamWindows::newest(const SessionHot& hot, std::uint16_t stream, std::uint32_t sequence) const {
+  const std::uint32_t index = find(hot, stream);
+  return index != kNone && pool_.entry(index).state.highest == sequence;
+}
+
 std::uint32_t StreamWindows::create(SessionHot& hot, std::uint16_t stream) {
   const bool full = hot.window_count >= limits_.per_session || pool_.free_count() == 0;
   if (full && hot.extra_windows == kNone) return kNone;

@@ -34,6 +34,8 @@ class StreamWindows {
   [[nodiscard]] ReplayVerdict peek(const SessionHot& hot, std::uint16_t stream, std::uint32_t sequence) const;
   // Decides and records. kNoRoom: the stream limit.
   ReplayVerdict commit(SessionHot& hot, std::uint16_t stream, std::uint32_t sequence);
+  // After commit() said kNew: no newer packet of the stream was seen.
+  [[nodiscard]] bool newest(const SessionHot& hot, std::uint16_t stream, std::uint32_t sequence) const;
   void release_all(SessionHot& hot);
   void prefetch(const SessionHot& hot, std::uint16_t stream, std::uint32_t sequence) const;
 

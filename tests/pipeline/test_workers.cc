@@ -171,16 +171,19 @@ TEST(Neighbours, ManyUnknownAddressesAreBounded) {
 TEST(Sending, WhatHasNowhereToGoIsCountedBeforeANumberIsSpent) {
   SiteOptions options;
   Site site("s", options);
-  session::OuterTemplate none;
-  Message m = command(MessageKind::kSetOuter, site.session);
-  m.outer = &none;
+  session::PathPlan nowhere;
+  nowhere.slot = site.session.slot;
+  nowhere.generation = site.session.generation;
+  nowhere.count = 1;
+  Message m = command(MessageKind::kSetPaths, site.session);
+  m.plan = &nowhere;
   site.gw.command(0, m);
   site.gw.receive(kLan, site.from_host(site.outward()));
   site.gw.run();
   site.gw.receive(kLan, site.from_host(site.outward()));
   site.gw.run();
   EXPECT_GE(site.gw.drops(DropReason::kNoEndpoint), 1U);
-  EXPECT_EQ(count(site.gw.messages(), MessageKind::kOuterDone), 1U);
+  EXPECT_EQ(count(site.gw.messages(), MessageKind::kPathsDone), 1U);
   std::uint32_t spent = 0;
   for (const session::TxStream& s : site.gw.shard().hot(site.session.slot).tx) spent += s.next;
   EXPECT_EQ(spent, site.gw.stats().sealed_pkts);
@@ -281,7 +284,11 @@ TEST(Commands, PacketsFromControl) {
 
 TEST(Commands, AnswersAreNeverLost) {
   Site site("x", {});
-  session::OuterTemplate outer = site.gw.shard().hot(site.session.slot).outer;
+  session::PathPlan plan;
+  plan.slot = site.session.slot;
+  plan.generation = site.session.generation;
+  plan.count = 1;
+  plan.outer[0] = site.gw.shard().hot(site.session.slot).outer;
   unsigned answered = 0;
   unsigned asked = 0;
   rte_ring* ring = site.gw.topology().workers[0].to_control;
@@ -290,15 +297,15 @@ TEST(Commands, AnswersAreNeverLost) {
     ASSERT_TRUE(dataplane::push(ring, filler));
   }
   for (; asked < 100; ++asked) {
-    Message m = command(MessageKind::kSetOuter, site.session);
-    m.outer = &outer;
+    Message m = command(MessageKind::kSetPaths, site.session);
+    m.plan = &plan;
     site.gw.command(0, m);
   }
   site.gw.poll(0);
   site.gw.poll(0);
   EXPECT_EQ(rte_ring_free_count(ring), 0U);
   for (int i = 0; i < 10; ++i) {
-    answered += count(site.gw.messages(), MessageKind::kOuterDone);
+    answered += count(site.gw.messages(), MessageKind::kPathsDone);
     site.gw.poll(0);
   }
   EXPECT_EQ(answered, asked);

@@ -273,6 +273,7 @@ Gateway::Gateway(const std::string& name, const GatewayOptions& options)
     entry.local = e;
     t.config.sessions.push_back(entry);
   }
+  dataplane::list_local_endpoints(t);
   stats_.resize(options.workers);
   rx_.resize(2);
   tx_.resize(2);

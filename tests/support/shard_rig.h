@@ -25,7 +25,26 @@ inline session::ShardLimits small_shard() {
   limits.tombstones_per_session = 4;
   limits.older_blocks = 2;
   limits.previous_pkts = 1000;
+  limits.path_sets = 2;
   return limits;
+}
+
+// A plan of `count` paths for slot 0, generation 1: path i has id i, source tag 100 + i and carries every
+// stream s with s % count == i, without copies.
+inline session::PathPlan plan_of(unsigned count) {
+  session::PathPlan plan;
+  plan.slot = 0;
+  plan.generation = 1;
+  plan.count = count;
+  for (unsigned i = 0; i < count; ++i) {
+    plan.outer[i].length = 28;
+    plan.outer[i].inner_mtu = static_cast<std::uint16_t>(1400 + 10 * i);
+    plan.outer[i].path_id = static_cast<std::uint8_t>(i);
+    plan.source_tag[i] = 100 + i;
+  }
+  for (unsigned s = 0; s < session::kTxStreams; ++s) plan.primary[s] = static_cast<std::uint8_t>(s % count);
+  plan.second.fill(session::kNoPathSlot);
+  return plan;
 }
 
 class ShardRig {

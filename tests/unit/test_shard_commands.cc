@@ -131,7 +131,12 @@ TEST_F(ShardCommandsTest, StaleGenerationsChangeNothing) {
     EXPECT_FALSE(commands().remove(slot, 6));
     EXPECT_FALSE(commands().retire_previous(slot, 6, 255));
     EXPECT_FALSE(commands().grant_sequences(slot, 6, 1, 2'000'000));
-    EXPECT_FALSE(commands().set_outer(slot, 6, {}));
+    session::PathPlan plan = support::plan_of(1);
+    plan.slot = slot;
+    plan.generation = 6;
+    EXPECT_FALSE(commands().set_paths(plan));
+    EXPECT_EQ(plan.accepted_count, 0U);
+    EXPECT_FALSE(commands().set_alias(slot, 6, 5));
     EXPECT_FALSE(commands().set_path_validated(slot, 6, 3, true));
     EXPECT_FALSE(commands().set_state(slot, 6, LifeState::kClosed));
     EXPECT_FALSE(commands().rekey(slot, 6));
@@ -310,16 +315,6 @@ TEST_F(ShardCommandsTest, PathsAreSetOneByOne) {
     ASSERT_TRUE(commands().set_path_validated(0, 1, id, false));
   }
   EXPECT_EQ(hot().validated_paths, (std::array<std::uint64_t, 4>{1, 0, 0, 0}));
-}
-
-TEST_F(ShardCommandsTest, OuterTemplateKeepsItsIpIdCounter) {
-  rig_.add();
-  hot().outer.ip_id = 4711;
-  session::OuterTemplate outer;
-  outer.inner_mtu = 1400;
-  ASSERT_TRUE(commands().set_outer(0, 1, outer));
-  EXPECT_EQ(hot().outer.inner_mtu, 1400);
-  EXPECT_EQ(hot().outer.ip_id, 4711);
 }
 
 TEST_F(ShardCommandsTest, DeadStaysDead) {

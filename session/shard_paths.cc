@@ -1,0 +1,155 @@
+// Where packets of a session come from and where they go: known sources, hints of new ones, path sets.
+#include <algorithm>
+#include <new>
+
+#include "session/shard.h"
+#include "session/shard_commands.h"
+#include "session/source_tag.h"
+
+namespace session {
+namespace {
+
+// Hints of a session: the same source at most every 5 ms. Of all sources 16 at once and one every 21 ms, so
+// never more than 64 within a second.
+constexpr std::uint32_t kSameSourceMs = 5;
+constexpr std::uint32_t kHintMs = 21;
+constexpr std::uint32_t kHintBurst = 16;
+
+constexpr std::uint8_t kLength4 = 28;
+
+// A slot index that a plan may name, or `otherwise`.
+std::uint8_t known_slot(std::uint8_t wanted, std::uint32_t count, std::uint8_t otherwise) {
+  return wanted < count ? wanted : otherwise;
+}
+
+// The smallest MTU of the slots that streams are sent over.
+std::uint16_t smallest_mtu(const PathSet& set, unsigned tx_streams) {
+  std::uint16_t mtu = set.outer[set.primary[0]].inner_mtu;
+  for (unsigned s = 0; s <= tx_streams && s < kTxStreams; ++s) {
+    mtu = std::min(mtu, set.outer[set.primary[s]].inner_mtu);
+    if (set.second[s] != kNoPathSlot) mtu = std::min(mtu, set.outer[set.second[s]].inner_mtu);
+  }
+  return mtu;
+}
+
+// IPv4 identifications go on where they were, on whatever path.
+void replace_outer(OuterTemplate& outer, const OuterTemplate& with) {
+  const std::uint16_t ip_id = outer.ip_id;
+  outer = with;
+  outer.ip_id = ip_id;
+}
+
+// A copy carries the sequence of its original: on the same path id it would have the same nonce.
+void write_schedule(PathSet& set, const PathPlan& plan) {
+  for (unsigned s = 0; s < kTxStreams; ++s) {
+    const std::uint8_t primary = known_slot(plan.primary[s], set.count, 0);
+    const std::uint8_t second = known_slot(plan.second[s], set.count, kNoPathSlot);
+    const bool distinct = second != kNoPathSlot && set.outer[second].path_id != set.outer[primary].path_id;
+    set.primary[s] = primary;
+    set.second[s] = distinct ? second : kNoPathSlot;
+  }
+}
+
+}  // namespace
+
+std::uint32_t source_tag(const OuterTemplate& outer) {
+  if (outer.length == 0) return 0;
+  const bool four = outer.length == kLength4;
+  const std::uint8_t* ours = outer.bytes.data() + (four ? 12 : 8);
+  const std::uint8_t* theirs = ours + (four ? 4 : 16);
+  const std::uint8_t* udp = outer.bytes.data() + outer.length - 8;
+  return source_tag(four ? 4 : 6, theirs, load_be16(udp + 2), ours, load_be16(udp));
+}
+
+// Behind the one comparison of the ordinary path. True: control should hear of it.
+bool Shard::note_source(SessionHot& hot, const RxFields& fields, std::uint32_t text_bytes,
+                        std::uint32_t source, RxAction action) {
+  if (source == 0) return false;
+  for (unsigned i = 0; i < kTxPaths; ++i) {
+    if (hot.known_source[i] != source) continue;
+    if (hot.path_set == kNoPathSet) {
+      hot.last_source = source;
+    } else {
+      ++sets_[hot.path_set].traffic[i].rx_pkts;
+      sets_[hot.path_set].traffic[i].rx_bytes += text_bytes;
+    }
+    return false;
+  }
+  // RFC 9000 9.3: only the newest packet may say that the peer moved, or reordered ones would say it moved
+  // back. A challenge is no such word: it comes from wherever the peer tries to be reached.
+  return action != RxAction::kPathValidation && windows_.newest(hot, fields.stream, fields.sequence);
+}
+
+bool Shard::take_source_hint(std::uint32_t slot, std::uint32_t source, std::uint32_t now_ms) {
+  SessionHot& hot = hot_[slot];
+  if (source == hot.hint_source && now_ms - hot.hint_ms < kSameSourceMs) return false;
+  const std::uint32_t ahead_ms = hot.hint_due_ms - now_ms;
+  const bool paid = ahead_ms > kHintBurst * kHintMs;  // long ago: the difference has wrapped
+  if (!paid && ahead_ms > (kHintBurst - 1) * kHintMs) return false;
+  hot.hint_due_ms = (paid ? now_ms : hot.hint_due_ms) + kHintMs;
+  hot.hint_source = source;
+  hot.hint_ms = now_ms;
+  return true;
+}
+
+void Shard::init_path_sets(std::span<std::byte> memory) {
+  sets_ = reinterpret_cast<PathSet*>(memory.data());
+  for (std::uint32_t i = limits_.path_sets; i-- > 0;) {
+    new (&sets_[i]) PathSet{};
+    sets_[i].next_free = set_free_;
+    set_free_ = i;
+  }
+}
+
+// The session's set, or one of the pool; null when there is none left.
+PathSet* Shard::take_path_set(std::uint32_t slot) {
+  SessionHot& hot = hot_[slot];
+  if (hot.path_set != kNoPathSet) return &sets_[hot.path_set];
+  if (set_free_ == kNone) return nullptr;
+  hot.path_set = static_cast<std::uint16_t>(set_free_);
+  PathSet& set = sets_[set_free_];
+  set_free_ = set.next_free;
+  --free_path_sets_;
+  set = PathSet{};
+  set.owner = slot;
+  return &set;
+}
+
+void Shard::release_path_set(SessionHot& hot) {
+  if (hot.path_set == kNoPathSet) return;
+  PathSet& set = sets_[hot.path_set];
+  set.owner = kNone;
+  set.next_free = set_free_;
+  set_free_ = hot.path_set;
+  ++free_path_sets_;
+  hot.path_set = kNoPathSet;
+}
+
+bool ShardCommands::set_paths(PathPlan& plan) {
+  plan.accepted_count = 0;
+  if (!current_handle(plan.slot, plan.generation) || plan.count == 0 || plan.count > kTxPaths) return false;
+  SessionHot& hot = shard_.hot_[plan.slot];
+  PathSet* set = plan.count == 1 ? nullptr : shard_.take_path_set(plan.slot);
+  plan.accepted_count = set == nullptr ? 1 : plan.count;
+  replace_outer(hot.outer, plan.outer[0]);
+  for (unsigned i = 0; i < kTxPaths; ++i) hot.known_source[i] = i < plan.count ? plan.source_tag[i] : 0;
+  hot.last_source = 0;
+  hot.validated_paths = plan.validated_paths;
+  if (set == nullptr) {
+    shard_.release_path_set(hot);
+    return true;
+  }
+  set->count = plan.count;
+  for (unsigned i = 0; i < plan.count; ++i) replace_outer(set->outer[i], plan.outer[i]);
+  write_schedule(*set, plan);
+  hot.outer.inner_mtu = smallest_mtu(*set, hot.tx_streams);
+  return true;
+}
+
+bool ShardCommands::set_alias(std::uint32_t slot, std::uint32_t generation, std::uint32_t hop_word) {
+  if (!current_handle(slot, generation)) return false;
+  shard_.hot_[slot].source_alias = hop_word;
+  return true;
+}
+
+}  // namespace session
