@@ -167,7 +167,11 @@ PathVerdict PathManager::Impl::foreign(std::uint8_t id, const PathChallenge& val
   const bool echo = room && echoes.take(now_ns);
   if (echo) {
     if (uses(id)) remember(id, value);
-    if (stranger != nullptr) stranger->bytes_out += ip_bytes(ends, kChallengeBytes);
+    if (stranger != nullptr) {
+      stranger->bytes_out += ip_bytes(ends, kChallengeBytes);
+    } else {
+      spend_watched(ends);
+    }
     send(id, value, ends);
   } else {
     ++refused;

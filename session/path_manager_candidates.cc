@@ -117,6 +117,13 @@ void PathManager::Impl::watch(std::uint8_t slot, const PathEnds& ends, std::uint
   std::erase_if(watched, [](const Watched& w) { return w.pkts == 0; });
 }
 
+// One of its packets was answered with as many bytes: they are no allowance any more.
+void PathManager::Impl::spend_watched(const PathEnds& ends) {
+  for (Watched& w : watched) {
+    if (same_pair(w.ends, ends)) w.bytes -= std::min(w.bytes, ip_bytes(ends, kChallengeBytes));
+  }
+}
+
 // The address with the most packets becomes a candidate when there is a place and it is time for one.
 Candidate* PathManager::Impl::admit(std::uint64_t now_ns) {
   const auto most = std::max_element(watched.begin(), watched.end(),

@@ -171,6 +171,7 @@ struct PathManager::Impl {
   Candidate* candidate_for(std::uint8_t slot, const PathEnds& ends, std::uint64_t payload_bytes, bool data,
                            std::uint64_t now_ns);
   void watch(std::uint8_t slot, const PathEnds& ends, std::uint64_t bytes, bool data, std::uint64_t now_ns);
+  void spend_watched(const PathEnds& ends);
   Candidate* admit(std::uint64_t now_ns);
   Candidate* make_room(bool by_force, std::uint64_t pkts, std::uint64_t now_ns);
   bool gives_way(const Candidate& c, std::uint64_t now_ns) const;

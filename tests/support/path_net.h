@@ -79,6 +79,7 @@ class PathNet {
   bool lost(const Packet& p) {
     const session::Endpoint source = p.from == 0 ? seen_by_peer(0, p.as_sent).remote : p.as_sent.local;
     if (closed.contains(key(source)) || closed.contains(key(p.as_sent.remote))) return true;
+    if (nowhere && nowhere(p)) return true;
     if (cut && cut(p)) return true;
     return loss_per_mille != 0 && random(1000) < loss_per_mille;
   }
@@ -216,6 +217,7 @@ class PathNet {
   std::array<std::uint64_t, 2> data_gap_ns{};
   std::array<std::uint64_t, 2> data_due_ns{};
   std::function<bool(const Packet&)> cut;
+  std::function<bool(const Packet&)> nowhere;  // sent to an address where none of the two is
   std::function<std::uint64_t(const Packet&)> delay_of;
   std::function<void(const Packet&)> tap;
   std::map<Key, session::Endpoint> mapped;  // inside -> outside

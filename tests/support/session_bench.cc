@@ -24,6 +24,8 @@ std::unique_ptr<session::Session> make_session(const BenchOptions& options,
   config.window_bits = options.window_bits;
   config.windows = options.windows;
   config.keys = options.keys;
+  config.paths = options.paths;
+  config.path_policy = options.path_policy;
   return std::make_unique<session::Session>(std::move(config), secret.clone(), engine, store, now_ns);
 }
 

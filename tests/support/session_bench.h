@@ -4,6 +4,7 @@
 #include <array>
 #include <cstdint>
 #include <memory>
+#include <vector>
 
 #include "session/memory_store.h"
 #include "session/session.h"
@@ -20,6 +21,8 @@ struct BenchOptions {
   std::uint32_t window_bits = 1024;
   std::uint32_t windows = 64;
   std::uint32_t keys = 128;
+  std::vector<session::PathEnds> paths;  // none: the session knows no addresses
+  session::PathPolicy path_policy;
 };
 
 // Store that makes a session start at `epoch` (1..255) with these first sequences, as after a restart.
