@@ -69,6 +69,7 @@ void read_limits(TableReader& r, session::ShardLimits& c) {
   r.power_of_two("window_bits", c.window_bits, 1024, 65'536);
   r.number("streams_per_session", c.streams_per_session, 1, 65'535);
   r.number("older_blocks", c.older_blocks, 1, kMaxSessions);
+  r.number("path_sets", c.path_sets, 1, session::kNoPathSet - 1);
   r.number("previous_pkts", c.previous_pkts, 1, 0xffffffffU);
   r.number("ahead_tokens", c.ahead_tokens, 1, 65'536);
   r.number("ahead_per_second", c.ahead_per_second, 1, 1'000'000);

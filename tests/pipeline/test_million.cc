@@ -7,8 +7,9 @@
 
 #include <gtest/gtest.h>
 
+#include "dataplane/mailbox.h"
 #include "tests/support/alloc_counter.h"
-#include "tests/support/site.h"
+#include "tests/support/paths.h"
 
 namespace {
 
@@ -90,6 +91,57 @@ TEST(Million, BothWaysWithoutAllocationOrLoss) {
     EXPECT_EQ(arrived_one, std::uint64_t{kRounds} * kBurst);
     EXPECT_EQ(arrived_two, std::uint64_t{kRounds} * kBurst);
     EXPECT_EQ(one.gw.all_drops() + two.gw.all_drops(), 0U);
+    EXPECT_EQ(one.gw.imbalance(), 0);
+    EXPECT_EQ(two.gw.imbalance(), 0);
+  }
+  EXPECT_EQ(free_packets(), before);
+}
+
+// Every packet twice, and every message about paths there is.
+TEST(Million, CopiesAndHintsAllocateNothing) {
+  const unsigned before = free_packets();
+  {
+    SiteOptions options;
+    options.side = 2;
+    Site one("x", {});
+    Site two("y", options);
+    const std::vector<Ends> ends(2, Ends{one.spec.local, one.spec.peer});
+    session::PathPlan plan = plan_for(one, ends);
+    plan.second.fill(1);
+    set_paths(one, plan);
+    two.gw.shard().hot(two.session.slot).known_source = {};  // every packet comes from a stranger
+    two.gw.shard().hot(two.session.slot).validated_paths[0] = 3;
+    const Bytes there = one.from_host(one.outward(64));
+    dataplane::Message message;
+    std::uint64_t arrived = 0;
+    unsigned hints = 0;
+    const std::uint64_t allocated = allocations();
+    constexpr unsigned kTimes = kRounds / 10;
+    for (unsigned round = 0; round < kTimes; ++round) {
+      feed(one.gw.rx_ring(kLan, 0), there);
+      message.kind = dataplane::MessageKind::kFence;
+      one.gw.command(0, message);
+      message.kind = dataplane::MessageKind::kListen;
+      message.a = 1;
+      message.b = static_cast<std::uint16_t>(100 + round % 20);
+      message.endpoint = one.spec.peer;
+      one.gw.command(0, message);
+      one.gw.poll(0);
+      move(one.gw.tx_ring(kWan, 0), two.gw.rx_ring(kWan, 0), two.gw.port_mac(kWan));
+      while (two.gw.worker(0).poll()) {
+      }
+      arrived += discard(two.gw.tx_ring(kLan, 0));
+      while (dataplane::pop(one.gw.topology().workers[0].to_control, &message, 1) == 1) {
+      }
+      while (dataplane::pop(two.gw.topology().workers[0].to_control, &message, 1) == 1) {
+        hints += message.kind == dataplane::MessageKind::kNewSource ? 1 : 0;
+      }
+    }
+    EXPECT_EQ(allocations() - allocated, 0U);
+    EXPECT_EQ(arrived, std::uint64_t{kTimes} * kBurst);
+    EXPECT_GT(hints, 0U);
+    EXPECT_EQ(one.gw.all_drops(), 0U);
+    EXPECT_EQ(two.gw.drops(session::DropReason::kReplayDuplicate), arrived);
     EXPECT_EQ(one.gw.imbalance(), 0);
     EXPECT_EQ(two.gw.imbalance(), 0);
   }
