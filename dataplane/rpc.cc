@@ -131,6 +131,11 @@ Json envelope(const RpcInput& id, const char* key, Json value) {
   return out;
 }
 
+void log_change(const RpcMethod& method, const RpcCaller& caller, const std::string& outcome) {
+  if (!method.changes) return;
+  spdlog::info("control socket: {} by user {}, process {}: {}", method.name, caller.uid, caller.pid, outcome);
+}
+
 bool too_deep(std::string_view text) {
   unsigned depth = 0;
   bool inside = false;  // a string
@@ -204,23 +209,30 @@ Json RpcDispatcher::list_methods() const {
   return {{"methods", out}};
 }
 
-Json RpcDispatcher::run(const RpcInput& request, RpcCaller& caller) {
+const RpcMethod& RpcDispatcher::method_of(const RpcInput& request) const {
   const auto& name = request["method"].get_ref<const std::string&>();
   const auto found = methods_.find(name);
   if (found == methods_.end()) {
     throw RpcFailure(kRpcNoMethod,
                      fmt::format("Method not found: \"{}\"; `methods` lists them", name.substr(0, 64)));
   }
-  const RpcMethod& method = found->second;
-  RpcInput params = request.value("params", RpcInput::object());
-  if (params.is_array()) params = by_name(method, params);
-  check_params(method, params);
+  return found->second;
+}
+
+Json RpcDispatcher::run(const RpcInput& request, RpcCaller& caller) const {
+  const RpcMethod& method = method_of(request);
   try {
-    return method.call(RpcParams(params), caller);
-  } catch (const RpcFailure&) {
+    RpcInput params = request.value("params", RpcInput::object());
+    if (params.is_array()) params = by_name(method, params);
+    check_params(method, params);
+    Json result = method.call(RpcParams(params), caller);
+    log_change(method, caller, "done");
+    return result;
+  } catch (const RpcFailure& failure) {
+    log_change(method, caller, fmt::format("error {}", failure.code));
     throw;
   } catch (const std::exception& error) {
-    spdlog::error("control socket: {}: {}", name, error.what());
+    spdlog::error("control socket: {}: {}", method.name, error.what());
     throw RpcFailure(kRpcInternal, fmt::format("Internal error: {}", error.what()));
   }
 }
@@ -228,7 +240,6 @@ Json RpcDispatcher::run(const RpcInput& request, RpcCaller& caller) {
 std::optional<Json> RpcDispatcher::answer(const RpcInput& request, RpcCaller& caller) {
   ++counters_.requests;
   bool wanted = true;  // no notification
-  int code = 0;
   Json out;
   try {
     check_request(request);
@@ -236,15 +247,7 @@ std::optional<Json> RpcDispatcher::answer(const RpcInput& request, RpcCaller& ca
     out = envelope(id_of(request), "result", run(request, caller));
   } catch (const RpcFailure& failure) {
     ++counters_.errors;
-    code = failure.code;
     out = envelope(id_of(request), "error", error_object(failure));
-  }
-  if (code != kRpcInvalidRequest && code != kRpcNoMethod) {
-    const auto& method = methods_.find(request["method"].get_ref<const std::string&>())->second;
-    if (method.changes) {
-      spdlog::info("control socket: {} by user {}, process {}: {}", method.name, caller.uid, caller.pid,
-                   code == 0 ? "done" : fmt::format("error {}", code));
-    }
   }
   if (!wanted) return {};
   return out;

@@ -125,8 +125,9 @@ class RpcDispatcher {
   RpcCounters& counters() { return counters_; }
 
  private:
-  Json run(const RpcInput& request, RpcCaller& caller);
-  Json list_methods() const;
+  [[nodiscard]] const RpcMethod& method_of(const RpcInput& request) const;
+  Json run(const RpcInput& request, RpcCaller& caller) const;
+  [[nodiscard]] Json list_methods() const;
 
   std::map<std::string, RpcMethod, std::less<>> methods_;
   RpcCounters counters_;

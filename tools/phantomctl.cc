@@ -252,7 +252,7 @@ void Commands::show_paths(Client& client) const {
   Json params = Json::object();
   if (!a_.name.empty()) params["session"] = a_.name;
   const Json paths = paged(client, "path.show", "paths", params);
-  print({{"paths", paths}}, paths_table(paths));
+  print({{"paths", paths}}, paths_table(paths, true));
 }
 
 void Commands::migrate(Client& client) const {

@@ -118,16 +118,16 @@ std::string session_text(const Json& session) {
     table.row({item.key(), time ? seconds(session, item.key().c_str()) : cell(session, item.key().c_str())});
   }
   std::string out = table.text();
-  if (session.contains("paths") && !session["paths"].empty()) out += "\n" + paths_table(session["paths"]);
+  if (session.contains("paths") && !session["paths"].empty())
+    out += "\n" + paths_table(session["paths"], false);
   return out;
 }
 
-std::string paths_table(const Json& paths) {
-  const bool named = !paths.empty() && paths.front().contains("session");
+std::string paths_table(const Json& paths, bool with_session) {
   std::vector<std::string> titles = {">PATH",       "STATE", "UP",          "IN USE",
                                      ">RTT MS",     ">LOSS", ">RX PACKETS", ">TX PACKETS",
                                      ">MIGRATIONS", "LOCAL", "PEER"};
-  if (named) titles.insert(titles.begin(), "SESSION");
+  if (with_session) titles.insert(titles.begin(), "SESSION");
   Table table(titles);
   for (const Json& p : paths) {
     std::vector<std::string> cells = {cell(p, "path"),
@@ -141,7 +141,7 @@ std::string paths_table(const Json& paths) {
                                       cell(p, "migrations"),
                                       cell(p, "local"),
                                       cell(p, "peer")};
-    if (named) cells.insert(cells.begin(), cell(p, "session"));
+    if (with_session) cells.insert(cells.begin(), cell(p, "session"));
     table.row(std::move(cells));
   }
   return table.text();

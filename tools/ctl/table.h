@@ -12,7 +12,8 @@ namespace ctl {
 std::string sessions_table(const Json& sessions);
 // One session, a line a value.
 std::string session_text(const Json& session);
-std::string paths_table(const Json& paths);
+// `with_session`: of several sessions, named in the first column.
+std::string paths_table(const Json& paths, bool with_session);
 std::string routes_table(const Json& routes);
 std::string stats_table(const Json& stats);
 std::string methods_table(const Json& methods);
