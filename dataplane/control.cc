@@ -20,15 +20,16 @@ namespace {
 constexpr unsigned kMessagesPerPoll = 256;
 constexpr unsigned kPuntsPerPoll = 64;
 
-std::uint64_t clock_ns() {
+std::uint64_t machine_ns() {
   return static_cast<std::uint64_t>(std::chrono::steady_clock::now().time_since_epoch().count());
 }
 
 }  // namespace
 
 struct Control::Impl {
-  Impl(Topology& t, session::EpochStore& store)
+  Impl(Topology& t, session::EpochStore& store, Clock time)
       : topology(t),
+        clock(time ? std::move(time) : Clock(machine_ns)),
         io(t),
         neighbours(t.ports, io),
         sessions(t, store, io, neighbours, events),
@@ -37,6 +38,7 @@ struct Control::Impl {
         lifecycle(t, sessions, routes, io, events) {}
 
   Topology& topology;
+  Clock clock;
   EventLog events;
   ControlIo io;
   Neighbours neighbours;
@@ -97,13 +99,13 @@ unsigned Control::Impl::take_punts(unsigned worker, std::uint64_t now_ns) {
   return n;
 }
 
-Control::Control(Topology& topology, session::EpochStore& store)
-    : impl_(std::make_unique<Impl>(topology, store)) {}
+Control::Control(Topology& topology, session::EpochStore& store, Clock clock)
+    : impl_(std::make_unique<Impl>(topology, store, std::move(clock))) {}
 Control::~Control() = default;
 
 void Control::start() {
   const std::lock_guard guard(impl_->mutex);
-  const std::uint64_t now_ns = clock_ns();
+  const std::uint64_t now_ns = impl_->clock();
   impl_->neighbours.start(now_ns);
   impl_->sessions.start(now_ns);
   impl_->fill_routes(now_ns);
@@ -111,7 +113,7 @@ void Control::start() {
 
 unsigned Control::poll() {
   const std::lock_guard guard(impl_->mutex);
-  const std::uint64_t now_ns = clock_ns();
+  const std::uint64_t now_ns = impl_->clock();
   const auto workers = static_cast<unsigned>(impl_->topology.workers.size());
   unsigned done = 0;
   for (unsigned w = 0; w < workers; ++w) done += impl_->take_messages(w, now_ns);
@@ -130,7 +132,7 @@ unsigned Control::poll() {
 
 void Control::finish() {
   const std::lock_guard guard(impl_->mutex);
-  const std::uint64_t now_ns = clock_ns();
+  const std::uint64_t now_ns = impl_->clock();
   for (unsigned w = 0; w < impl_->topology.workers.size(); ++w) {
     while (impl_->take_messages(w, now_ns) != 0) {
     }
@@ -145,11 +147,29 @@ void Control::finish() {
 }
 
 std::string Control::request_rekey(const std::string& session_name, unsigned steps) {
-  return impl_->sessions.request_rekey(session_name, steps, clock_ns());
+  return impl_->sessions.request_rekey(session_name, steps, impl_->clock());
+}
+
+std::string Control::path_migrate(const std::string& session_name, unsigned slot,
+                                  const std::optional<session::Endpoint>& local,
+                                  const std::optional<session::Endpoint>& remote) {
+  return impl_->sessions.path_migrate(session_name, slot, local, remote, impl_->clock()).message;
+}
+
+std::string Control::path_probe(const std::string& session_name, unsigned slot) {
+  return impl_->sessions.path_probe(session_name, slot, impl_->clock()).message;
+}
+
+const SteeringCounters& Control::steering() const {
+  return impl_->sessions.steering();
+}
+
+const SessionPathCounters& Control::path_counters() const {
+  return impl_->sessions.paths().counters();
 }
 
 std::vector<SessionView> Control::sessions() const {
-  return impl_->sessions.view(clock_ns());
+  return impl_->sessions.view(impl_->clock());
 }
 
 std::vector<NeighbourView> Control::neighbours() const {

@@ -5,8 +5,10 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -60,11 +62,15 @@ struct StoreHealth {
   std::uint64_t troubles = 0;  // changes from working to failing
 };
 
+struct SteeringCounters;
+struct SessionPathCounters;
+
 class Control {
  public:
-  // The store outlives control. Throws std::runtime_error with advice (secret file, store, addresses, table
-  // sizes).
-  Control(Topology& topology, session::EpochStore& store);
+  using Clock = std::function<std::uint64_t()>;  // ns, never goes back
+  // The store outlives control. Without a clock: the machine's. Throws std::runtime_error with advice (secret
+  // file, store, addresses, table sizes).
+  Control(Topology& topology, session::EpochStore& store, Clock clock = {});
   ~Control();
   Control(const Control&) = delete;
   Control& operator=(const Control&) = delete;
@@ -79,11 +85,18 @@ class Control {
 
   // Operator requests; return an error text or nothing.
   std::string request_rekey(const std::string& session_name, unsigned steps);
+  // Validates the pair and moves the path there; an end left out stays as it is.
+  std::string path_migrate(const std::string& session_name, unsigned slot,
+                           const std::optional<session::Endpoint>& local,
+                           const std::optional<session::Endpoint>& remote);
+  std::string path_probe(const std::string& session_name, unsigned slot);
   [[nodiscard]] std::vector<SessionView> sessions() const;
+  [[nodiscard]] const SteeringCounters& steering() const;          // flow_steering.h
+  [[nodiscard]] const SessionPathCounters& path_counters() const;  // session_paths.h
   [[nodiscard]] std::vector<NeighbourView> neighbours() const;
   [[nodiscard]] StoreHealth store_health() const;
   [[nodiscard]] const EventLog& events() const;
-  // For callers of the five above on another thread than poll()'s.
+  // For callers of those above on another thread than poll()'s.
   std::mutex& lock();
 
  private:

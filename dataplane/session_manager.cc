@@ -1,6 +1,7 @@
 #include "dataplane/session_manager.h"
 
 #include <algorithm>
+#include <chrono>
 #include <cstring>
 #include <stdexcept>
 
@@ -16,6 +17,15 @@ namespace dataplane {
 
 using session::DropReason;
 
+namespace {
+
+// Of control's own loop, for how long calls take.
+std::uint64_t clock_ns() {
+  return static_cast<std::uint64_t>(std::chrono::steady_clock::now().time_since_epoch().count());
+}
+
+}  // namespace
+
 SessionManager::SessionManager(Topology& topology, session::EpochStore& store, ControlIo& io,
                                Neighbours& neighbours, EventLog& events)
     : topology_(topology),
@@ -23,6 +33,9 @@ SessionManager::SessionManager(Topology& topology, session::EpochStore& store, C
       io_(io),
       neighbours_(neighbours),
       events_(events),
+      paths_(topology, io, neighbours),
+      flow_driver_(topology),
+      steering_(static_cast<unsigned>(topology.workers.size()), flow_driver_, clock_ns),
       by_slot_(topology.workers.size()) {
   for (const WorkerParts& worker : topology.workers) slots_.emplace_back(worker.shard->limits().sessions);
 }
@@ -65,6 +78,8 @@ void SessionManager::on_message(unsigned worker, const Message& message, std::ui
     jumps_.erase(message.jump);
     return;
   }
+  if (message.kind == MessageKind::kPathsDone) return on_plan_done(worker, message);
+  if (message.kind == MessageKind::kProbeDone) return paths_.on_probe_done(message.probe);
   Managed* s = find(worker, message.slot, message.generation);
   if (s == nullptr) return;
   switch (message.kind) {
@@ -73,7 +88,6 @@ void SessionManager::on_message(unsigned worker, const Message& message, std::ui
       break;
     case MessageKind::kHeard:
       s->control->on_heard(message.a, now_ns);
-      if (s->peer.family != 0) s->control->note_validated_peer(s->peer);
       break;
     case MessageKind::kSequenceLow:
       s->control->on_sequence_low(message.b, message.c, now_ns);
@@ -82,7 +96,10 @@ void SessionManager::on_message(unsigned worker, const Message& message, std::ui
       s->control->on_dead(now_ns);
       break;
     case MessageKind::kPathValidation:
-      s->control->on_path_validation(message.a, message.bytes, now_ns);
+      s->control->on_path_validation(message.a, message.origin.value, paths_.origin(message), now_ns);
+      break;
+    case MessageKind::kNewSource:
+      on_source(*s, message, now_ns);
       break;
     default:
       return;
@@ -204,10 +221,9 @@ unsigned SessionManager::save(std::uint64_t now_ns) {
   return static_cast<unsigned>(records.size());
 }
 
-Message SessionManager::message_of(const Managed& s, const session::ControlCommand& command) {
+std::optional<Message> SessionManager::message_of(Managed& s, const session::ControlCommand& command) {
   Message m;
-  m.slot = s.control->slot();
-  m.generation = s.control->generation();
+  bool leads = true;
   std::visit(Overloaded{
                  [&](const session::CmdInstallNext& c) {
                    m.kind = MessageKind::kInstallNext;
@@ -229,17 +245,21 @@ Message SessionManager::message_of(const Managed& s, const session::ControlComma
                  },
                  [&](const session::CmdRekey&) { m.kind = MessageKind::kRekey; },
                  [&](const session::CmdSendPathValidation& c) {
-                   m.kind = MessageKind::kSendPathValidation;
-                   m.a = c.path;
-                   m.bytes = c.value;
+                   const auto probe = paths_.probe(s.uses, c, now_ns_);
+                   leads = probe.has_value();
+                   if (leads) m = *probe;
+                   s.paths_moved = true;
                  },
                  [&](const session::CmdPathValidated& c) {
                    m.kind = MessageKind::kPathValidated;
                    m.a = c.path;
                    m.b = c.validated ? 1 : 0;
                  },
-                 [&](const session::CmdSetPaths&) {
-                   // Never queued: no session is given addresses of paths (SessionControl::set_paths).
+                 [&](const session::CmdSetPaths& c) {
+                   m = paths_.plan(s.uses, c, now_ns_);
+                   m.plan->slot = s.control->slot();
+                   m.plan->generation = s.control->generation();
+                   s.paths_moved = true;
                  },
                  [&](const session::CmdSetState& c) {
                    m.kind = MessageKind::kSetState;
@@ -247,6 +267,9 @@ Message SessionManager::message_of(const Managed& s, const session::ControlComma
                  },
              },
              command);
+  if (!leads) return std::nullopt;
+  m.slot = s.control->slot();
+  m.generation = s.control->generation();
   return m;
 }
 
@@ -265,15 +288,20 @@ bool SessionManager::release_held(Managed& s) {
 // True when the session has nothing left to say or to store.
 bool SessionManager::drain(Managed& s, unsigned& done) {
   log_events(s);
+  log_path_notices(s);
   // Not with the worker yet, or no longer: what it would be told waits, or goes with the session.
   if (s.stage == Stage::kStoring || s.stage >= Stage::kRemoving) return true;
   session::ControlCommand command;
   while (io_.has_room(s.worker)) {
     if (!s.control->next_command(command)) {
+      if (s.paths_moved || s.uses.size() > s.control->path_manager().schedule().count) {
+        settle_paths(s, now_ns_);
+      }
+      s.paths_moved = false;
       schedule(s);
       return release_held(s) && !s.control->wants_store();
     }
-    io_.send(s.worker, message_of(s, command));
+    if (const auto message = message_of(s, command)) io_.send(s.worker, *message);
     ++done;
   }
   schedule(s);
@@ -282,7 +310,7 @@ bool SessionManager::drain(Managed& s, unsigned& done) {
 
 unsigned SessionManager::service(std::uint64_t now_ns) {
   now_ns_ = now_ns;
-  unsigned done = run_timers(now_ns);
+  unsigned done = run_timers(now_ns) + paths_.service(now_ns) + steering_.service(now_ns);
   if (dirty_.empty()) return done;
   done += save(now_ns);
   std::size_t kept = 0;
@@ -296,6 +324,7 @@ unsigned SessionManager::service(std::uint64_t now_ns) {
 }
 
 void SessionManager::finish() {
+  steering_.clear();
   for (const auto& s : sessions_) {
     if (s == nullptr) continue;
     for (rte_mbuf* m : s->held) io_.drop(m, DropReason::kDraining);

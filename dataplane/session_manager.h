@@ -20,8 +20,10 @@
 #include "dataplane/control.h"
 #include "dataplane/control_io.h"
 #include "dataplane/event_log.h"
+#include "dataplane/flow_driver.h"
 #include "dataplane/neighbour.h"
 #include "dataplane/operator.h"
+#include "dataplane/session_paths.h"
 #include "dataplane/slot_pool.h"
 #include "dataplane/token_bucket.h"
 #include "session/cold.h"
@@ -76,6 +78,13 @@ class SessionManager {
   void finish();
 
   std::string request_rekey(const std::string& name, unsigned steps, std::uint64_t now_ns);
+  // GatewayOperator's calls of these names.
+  OperatorResult path_migrate(const std::string& name, unsigned slot,
+                              const std::optional<session::Endpoint>& local,
+                              const std::optional<session::Endpoint>& remote, std::uint64_t now_ns);
+  OperatorResult path_probe(const std::string& name, unsigned slot, std::uint64_t now_ns);
+  [[nodiscard]] const SessionPaths& paths() const { return paths_; }
+  [[nodiscard]] const SteeringCounters& steering() const { return steering_.counters(); }
   [[nodiscard]] std::vector<SessionView> view(std::uint64_t now_ns) const;
   [[nodiscard]] const StoreHealth& health() const { return health_; }
   [[nodiscard]] std::size_t held() const { return held_; }
@@ -97,7 +106,6 @@ class SessionManager {
   [[nodiscard]] const Managed* named(const std::string& name) const;
   // The way to its peer, as far as that is known. Throws SessionRefusal.
   void find_way(Managed& s, std::uint64_t now_ns);
-  void give_up_way(const Managed& s);
   session::SessionInit init_of(Managed& s);
   void install(Managed& s, std::uint64_t now_ns);
   void commit_first(std::uint64_t now_ns);
@@ -113,13 +121,29 @@ class SessionManager {
   void schedule(Managed& s);
   void log_events(Managed& s);
   void log_event(const Managed& s, session::SessionEvent event);
-  Message message_of(const Managed& s, const session::ControlCommand& command);
+  // Nothing: it went to an address that leads nowhere.
+  std::optional<Message> message_of(Managed& s, const session::ControlCommand& command);
+
+  // ---- session_migrate.cc
+  static std::uint64_t steering_key(const Managed& s);
+  void give_paths(Managed& s, const std::optional<session::StoreRecord>& record);
+  void try_other_peer(Managed& s, std::uint64_t now_ns);
+  void on_source(Managed& s, const Message& message, std::uint64_t now_ns);
+  void on_plan_done(unsigned worker, const Message& message);
+  void settle_paths(Managed& s, std::uint64_t now_ns);
+  void release_paths(Managed& s, std::uint64_t now_ns);
+  void log_path_notices(Managed& s);
+  void view_paths(const Managed& s, const session::Shard& shard, SessionView& v) const;
+  [[nodiscard]] OperatorResult check_ends(const session::PathEnds& ends) const;
 
   Topology& topology_;
   session::EpochStore& store_;
   ControlIo& io_;
   Neighbours& neighbours_;
   EventLog& events_;
+  SessionPaths paths_;
+  RteFlowDriver flow_driver_;
+  FlowSteering steering_;
   crypto::Aead aead_;
   std::vector<std::unique_ptr<Managed>> sessions_;  // with holes: null
   std::vector<std::uint32_t> holes_;

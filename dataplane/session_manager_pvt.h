@@ -28,12 +28,14 @@ struct SessionManager::Managed {
   Stage stage = Stage::kStarting;
   std::unique_ptr<session::SessionControl> control;
   unsigned worker = 0;
-  session::Endpoint peer;                   // of the configuration, else as last stored
+  session::Endpoint peer;                   // where path 0 leads
+  std::optional<session::PathEnds> other;   // configured or stored, whichever path 0 did not begin at
+  PathUses uses;                            // next hops and listening endpoints it holds
+  bool paths_moved = false;                 // commands about paths went out since they were settled
   std::uint64_t scheduled_ns = UINT64_MAX;  // its live entry among the deadlines
   std::uint64_t welcomed_ns = 0;            // last time the worker was told that packets ahead are authentic
   bool dirty = false;
   session::OuterTemplate outer;  // at the start
-  std::optional<WanHop> way;     // next hop that is pinned for it
 
   // SessionLifecycle's.
   bool watched = false;     // on its list

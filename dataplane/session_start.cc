@@ -89,12 +89,13 @@ SessionManager::Managed& SessionManager::add(const SessionEntry& entry, std::uin
   s->control =
       std::make_unique<session::SessionControl>(entry.identity, std::move(secret), entry.policy, use->slot,
                                                 use->generation, *topology_.workers[s->worker].keys, aead_);
+  give_paths(*s, record);
   if (const auto error = s->control->start(record, now_ns)) {
     slots_[s->worker].give_back(use->slot);
     throw SessionRefusal(OperatorStatus::kRefused, "session " + error->message);
   }
-  s->peer = entry.peer;
-  if (s->peer.family == 0 && record && record->peer.family == entry.local.family) s->peer = record->peer;
+  s->peer = s->control->path_manager().primary().remote;
+  try_other_peer(*s, now_ns);
   return enter(std::move(s));
 }
 
@@ -120,11 +121,11 @@ SessionManager::Managed& SessionManager::enter(std::unique_ptr<Managed> s) {
 }
 
 void SessionManager::forget(Managed& s) {
+  release_paths(s, now_ns_);
   for (rte_mbuf* m : s.held) io_.drop(m, session::DropReason::kStaleHandle);
   held_ -= s.held.size();
   if (s.scheduled_ns != UINT64_MAX) deadlines_.erase({s.scheduled_ns, s.index});
   if (s.dirty) std::erase(dirty_, s.index);
-  give_up_way(s);
   const session::SessionIdentity& identity = s.entry->identity;
   by_name_.erase(identity.name);
   ids_.erase(identity.id);
@@ -137,31 +138,26 @@ void SessionManager::forget(Managed& s) {
 
 void SessionManager::find_way(Managed& s, std::uint64_t now_ns) {
   const std::string& name = s.entry->identity.name;
-  if (s.peer.family == 0) {
-    spdlog::warn("session {}: its peer's address is not known; set session.peer to send", name);
-    return;
-  }
-  const auto hop = wan_hop(topology_.ports, s.entry->local, s.peer);
-  if (!hop) {
+  const session::PathEnds& ends = s.control->path_manager().primary();
+  if (ends.remote.family == 0) {
+    spdlog::warn("session {}: its peer's address is not known: it must speak first, or set session.peer",
+                 name);
+  } else if (!wan_hop(topology_.ports, ends.local, ends.remote)) {
     throw SessionRefusal(
         OperatorStatus::kInvalid,
         fmt::format(
             "session \"{}\": no way to {}: no WAN port has it in a connected prefix, and none with an "
             "address of that family has a gateway; set gateway4 or gateway6 of the WAN port",
-            name, peer_text(s.peer)));
+            name, peer_text(ends.remote)));
   }
-  const std::uint32_t adjacency = neighbours_.pin(hop->port, hop->next, now_ns);
-  if (adjacency == session::kNone) {
-    throw SessionRefusal(OperatorStatus::kNoRoom,
-                         fmt::format("session \"{}\": more than {} next hops", name, kMaxNeighbours));
+  const PathUse* use = paths_.use(s.uses, ends, now_ns);
+  if (use == nullptr) {
+    throw SessionRefusal(
+        OperatorStatus::kNoRoom,
+        fmt::format("session \"{}\": no room for {}: at most {} next hops and {} local endpoints", name,
+                    peer_text(ends.remote), kMaxNeighbours, kMaxLocalEndpoints));
   }
-  s.way = hop;
-  const std::uint16_t mtu = topology_.ports[hop->port].config.mtu;
-  s.outer = make_outer(s.entry->local, s.peer, static_cast<std::uint16_t>(adjacency), mtu);
-}
-
-void SessionManager::give_up_way(const Managed& s) {
-  if (s.way) neighbours_.unpin(s.way->port, s.way->next);
+  s.outer = use->outer;
 }
 
 session::SessionInit SessionManager::init_of(Managed& s) {
@@ -239,6 +235,7 @@ std::vector<SessionView> SessionManager::view(std::uint64_t now_ns) const {
     v.idle_seconds = c.idle_seconds(now_ns);
     v.replaced_by = s->replaced_by;
     v.peer = peer_text(s->peer);
+    view_paths(*s, *topology_.workers[s->worker].shard, v);
     all.push_back(std::move(v));
   }
   return all;

@@ -304,6 +304,18 @@ std::vector<PathSlotView> PathManager::view() const {
   return out;
 }
 
+void PathManager::pairs(std::vector<PathEnds>& out) const {
+  out.clear();
+  for (const Slot& slot : impl_->slots) {
+    out.push_back(slot.ends);
+    if (slot.fallback) out.push_back(slot.fallback->ends);
+  }
+  for (const Candidate& c : impl_->candidates) {
+    const Attempt::Phase phase = c.attempt.phase;
+    if (phase == Attempt::Phase::kRunning || phase == Attempt::Phase::kProven) out.push_back(c.ends);
+  }
+}
+
 std::uint64_t PathManager::refused_total() const {
   return impl_->refused;
 }

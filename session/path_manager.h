@@ -194,6 +194,8 @@ class PathManager {
   [[nodiscard]] const PathEnds& primary() const;
   [[nodiscard]] bool migrating() const;  // a candidate of a slot in use is being validated
   [[nodiscard]] std::vector<PathSlotView> view() const;
+  // Every pair that packets may be sent to or awaited from: of slots, fallbacks and candidates, into `out`.
+  void pairs(std::vector<PathEnds>& out) const;
   [[nodiscard]] std::uint64_t refused_total() const;  // challenges and sources that no budget was left for
   // PATH_VALIDATION packets sent and received so far: not traffic.
   [[nodiscard]] std::uint64_t control_pkts_total() const;

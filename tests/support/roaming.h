@@ -1,0 +1,97 @@
+// Two complete gateways, workers and control core each, on a network that the test is: it sees every datagram
+// between them and may rewrite, copy or lose it. Time of the control cores is the test's.
+//
+//   A: LAN 10.1.0.1/24, WAN 192.0.2.1/24 and 2001:db8:a::1/64, initiator
+//   B: LAN 10.2.0.1/24, WAN 198.51.100.2/24 and 2001:db8:b::2/64, responder
+// The host of a LAN, and the router to what is behind it, is .9. Peers are reached by gateways with fixed MAC
+// addresses, so no address of a peer needs resolving. Thread: one.
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "dataplane/control.h"
+#include "session/memory_store.h"
+#include "tests/support/pipeline.h"
+
+namespace support {
+
+// A datagram on its way over the network. Both ends may be changed, within their family.
+struct Transit {
+  bool from_a = false;
+  session::Endpoint from;
+  session::Endpoint to;
+  std::uint8_t* payload = nullptr;  // of UDP; a Phantom packet
+  std::size_t bytes = 0;
+  unsigned queue = 0;  // receive queue it comes to
+};
+
+class End {
+ public:
+  End(const std::string& name, unsigned side, const GatewayOptions& options);
+  ~End();
+  End(const End&) = delete;
+  End& operator=(const End&) = delete;
+
+  // Session `number` of the side, to be changed before start(). Behind it: 256 hosts of 10.64.0.0/10, which
+  // is A's, or of 10.128.0.0/10, B's.
+  dataplane::SessionEntry& add_session(unsigned number, const session::Endpoint& peer);
+  void start(std::function<std::uint64_t()> clock);
+  // The same gateway after a crash: what is not in the store is gone.
+  void restart(std::function<std::uint64_t()> clock);
+  bool poll();
+  // From its LAN host .9 to the host of session `number` of the other side.
+  void send(unsigned number, std::size_t payload = 64, std::uint8_t class_of_traffic = 0);
+  // What came out at the LAN since the last call.
+  std::uint64_t delivered();
+  [[nodiscard]] dataplane::SessionView view(unsigned number = 0) const;
+  [[nodiscard]] bool balanced() const;
+  [[nodiscard]] std::uint64_t drops() const;
+  [[nodiscard]] session::Endpoint wan(std::uint8_t family = 4, std::uint16_t port = 4500) const;
+
+  unsigned side;
+  session::MemoryStore store;
+  dataplane::CoreStats control_stats;
+  std::unique_ptr<Gateway> gw;
+  std::unique_ptr<dataplane::Control> control;
+
+ private:
+  void make();
+  void configure();
+  void clean_fib();
+  std::string name_;
+  GatewayOptions options_;
+  std::string directory_;
+  std::vector<dataplane::SessionEntry> entries_;
+  Bytes lan_frame_;
+};
+
+class Network {
+ public:
+  // False: the datagram is lost.
+  using Wire = std::function<bool(Transit&)>;
+
+  explicit Network(const GatewayOptions& options = {});
+
+  // A pair of sessions, `number` at both ends; each knows the other's address.
+  void add_pair(unsigned number, const std::function<void(dataplane::SessionEntry&)>& change = {});
+  void start();
+  // Until nothing moves any more.
+  void settle();
+  // Lets time pass, a step at a time.
+  void pass(std::uint64_t ns, std::uint64_t step_ns = 10'000'000);
+  // A datagram made by the test, to the WAN port of A or B.
+  void inject(bool to_a, const Bytes& payload, const session::Endpoint& from, const session::Endpoint& to);
+
+  std::uint64_t now_ns = 1'000'000'000'000;
+  Wire wire;
+  End a;
+  End b;
+
+ private:
+  bool carry(End& from, End& to);
+};
+
+}  // namespace support
