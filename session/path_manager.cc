@@ -151,6 +151,10 @@ void PathManager::Impl::remember(std::uint8_t id, const PathChallenge& value) {
 PathVerdict PathManager::Impl::foreign(std::uint8_t id, const PathChallenge& value, const PathEnds& ends,
                                        std::uint64_t now_ns) {
   if (id == 0 || (uses(id) && seen_before(id, value))) return PathVerdict::kIgnored;
+  if (id < kTxPaths && id >= slots.size() && known(slots[0].ends) && !policy.unmodified_peer) {
+    ++refused;  // an echo would promise that data may come with this id
+    return PathVerdict::kIgnored;
+  }
   bool at_home = !known(ends);
   for (Slot& slot : slots) {
     const bool here = known(slot.ends) && same_pair(slot.ends, ends);
@@ -199,8 +203,8 @@ PathVerdict PathManager::on_path_validation(std::uint8_t path_id, const PathChal
 void PathManager::on_traffic(std::uint64_t rx_pkts, std::uint64_t tx_pkts, std::uint64_t now_ns) {
   Impl& s = *impl_;
   const auto beyond = [](std::uint64_t all, std::uint64_t ours) { return all > ours ? all - ours : 0; };
-  const std::uint64_t traffic = beyond(rx_pkts + tx_pkts, s.control_pkts);
   const std::uint64_t rx_traffic = beyond(rx_pkts, s.control_rx_pkts);
+  const std::uint64_t traffic = rx_traffic + beyond(tx_pkts, s.control_pkts - s.control_rx_pkts);
   if (traffic > s.traffic) s.traffic_ns = now_ns;
   if (rx_traffic > s.rx_traffic) s.rx_moved_ns = now_ns;
   s.traffic = std::max(s.traffic, traffic);

@@ -23,6 +23,9 @@
 // - A foreign value on an id we use is echoed once (W-17), on other ids every time, as an unmodified peer
 // does;
 //   all within one budget. Path 0 is never echoed (protocol.md 10.3).
+// - A challenge on the id of a slot that a session with addresses does not have is not echoed: the echo would
+// let
+//   the peer send data there, for the path gate to drop.
 // - Every send of an attempt has a fresh value, so that an echo names the send it answers. An attempt has
 //   kAttemptSends of them, ends after attempt_timeout_ns, and a new one of the same address waits for a pause
 //   that doubles. After the pause it takes a new packet from the address (or the configuration) to start it.

@@ -253,6 +253,7 @@ Sent Session::seal(std::uint16_t stream, std::uint16_t flags, std::span<const st
   const TxGrant grant = shard_->grant(kSlot, stream);
   out.drop = grant.drop;
   if (grant.drop != DropReason::kNone) return out;
+  ++shard_->hot(kSlot).tx_pkts;
   out.epoch = grant.epoch;
   out.sequence = grant.sequence;
   const auto text_bytes = static_cast<std::uint32_t>(plaintext.size());

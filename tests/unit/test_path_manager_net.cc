@@ -282,7 +282,7 @@ TEST(PathNetTwo, WithNothingUpTheLastSlotIsKept) {
 }
 
 TEST(PathNetTwo, ASlotThatNeverAnswersIsTriedInAttemptsThatEnd) {
-  PathNet net({}, {kFromA, {kA2, kB2}}, {kFromB});
+  PathNet net({}, {kFromA, {kA2, kB2}}, {kFromB, {kB2, kA2}});
   net.closed.insert(PathNet::key(kB2));
   unsigned sends = 0;
   net.tap = [&](const PathNet::Packet& p) { sends += !p.data && p.from == 0 && p.path_id == 1; };
@@ -294,6 +294,18 @@ TEST(PathNetTwo, ASlotThatNeverAnswersIsTriedInAttemptsThatEnd) {
   net.closed.clear();
   net.run(70 * kSecond);
   EXPECT_TRUE(net.side[0].pm->validated(1));
+}
+
+TEST(PathNetTwo, ASlotThatThePeerDoesNotHaveIsNotTakenForAPath) {
+  PathPolicy policy;
+  policy.scheduler = PathScheduler::kDuplicate;
+  PathNet net(policy, {kFromA, {kA2, kB2}}, {kFromB});
+  net.data_gap_ns = {2 * kMs, 2 * kMs};
+  net.run(20 * kSecond);
+  EXPECT_FALSE(net.side[0].pm->validated(1));
+  EXPECT_EQ(net.side[0].pm->schedule().second[1], session::kNoPath);
+  drain(net);
+  EXPECT_EQ(lost(net, 0), 0U);
 }
 
 TEST(PathNetTwo, ASlotOfSeveralRoamsOnItsOwn) {
