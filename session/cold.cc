@@ -283,6 +283,11 @@ void SessionControl::stored(std::uint64_t now_ns) {
 
 bool SessionControl::next_command(ControlCommand& out) {
   Impl& s = *impl_;
+  if (!s.path_outbox.empty() && s.durable_version != 0) {
+    out = std::move(s.path_outbox.front());
+    s.path_outbox.pop_front();
+    return true;
+  }
   if (s.outbox.empty() || s.outbox.front().version > s.durable_version) return false;
   out = std::move(s.outbox.front().command);
   s.outbox.pop_front();

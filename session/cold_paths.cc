@@ -31,13 +31,13 @@ void SessionControl::Impl::push_schedule() {
     command.validated[id / 64] |= std::uint64_t{1} << (id % 64);
   }
   schedule_told = manager.schedule_version();
-  push(std::move(command));
+  push_path(std::move(command));
 }
 
 // Closing, closed and dead are others' to enter and nobody's to leave.
 void SessionControl::Impl::push_state() {
   const LifeState wanted = manager.migrating() ? LifeState::kMigrating : LifeState::kConnected;
-  if (!has_paths || !open() || state == wanted || outbox_full()) return;
+  if (!has_paths || !open() || state == wanted || outbox.size() >= kMaxQueuedPathCommands) return;
   enter_state(wanted, wanted == LifeState::kMigrating ? SessionEvent::kMigrating : SessionEvent::kSettled);
 }
 
@@ -61,11 +61,11 @@ void SessionControl::Impl::pump_paths(std::uint64_t now_ns) {
   PathSend send;
   while (manager.next_send(send)) {
     if (!outbox_full() && !ended()) {
-      push(CmdSendPathValidation{send.path_id, send.value, send.ends});
+      push_path(CmdSendPathValidation{send.path_id, send.value, send.ends});
     }
   }
   push_state();
-  note_peer(now_ns);  // last: what was queued before need not wait for the record
+  note_peer(now_ns);
 }
 
 void SessionControl::set_paths(PathPolicy policy, std::span<const PathEnds> ends) {
@@ -90,10 +90,10 @@ PathVerdict SessionControl::on_path_validation(std::uint8_t path, const PathChal
     return verdict;
   }
   const PathVerdict verdict = s.paths.receive(path, value, now_ns);
-  if (verdict == PathVerdict::kValidated) s.push(CmdPathValidated{path, true});
+  if (verdict == PathVerdict::kValidated) s.push_path(CmdPathValidated{path, true});
   if (verdict != PathVerdict::kEcho) return verdict;
   if (s.outbox_full() || !s.echoes.take(now_ns)) return PathVerdict::kIgnored;
-  s.push(CmdSendPathValidation{path, value, ends});
+  s.push_path(CmdSendPathValidation{path, value, ends});
   return PathVerdict::kEcho;
 }
 
@@ -116,7 +116,7 @@ std::optional<PathChallenge> SessionControl::begin_path_validation(std::uint8_t 
   const auto value = s.paths.challenge(path, fresh, now_ns);
   if (!value) return std::nullopt;
   s.path_expiry_ns = std::min(s.path_expiry_ns, now_ns + kPathTimeoutNs);
-  s.push(CmdSendPathValidation{path, *value});
+  s.push_path(CmdSendPathValidation{path, *value});
   return value;
 }
 

@@ -14,10 +14,10 @@ inline constexpr std::uint64_t kSecondNs = 1'000'000'000;
 inline constexpr std::uint64_t kKeyRetryNs = 100'000'000;       // no expanded keys were free: try again after
 inline constexpr std::uint64_t kAheadKeepNs = 5 * kSecondNs;    // idle time after which trial keys are wiped
 inline constexpr std::uint64_t kPathTimeoutNs = 3 * kSecondNs;  // an unanswered challenge fails after
-inline constexpr std::size_t kMaxQueuedPathCommands = 64;       // echoes held back by a store that is stuck
-inline constexpr std::uint64_t kPeerNoteNs = 10 * kSecondNs;    // between two records of where the peer is
-inline constexpr std::uint64_t kMinTraffic = 8;                 // packets an epoch; probes alone are fewer
-inline constexpr std::uint64_t kLifeGapNs = 5 * kSecondNs;      // between looks at traffic and budget ...
+inline constexpr std::size_t kMaxQueuedPathCommands = 64;     // nobody fetches them: further ones are dropped
+inline constexpr std::uint64_t kPeerNoteNs = 10 * kSecondNs;  // between two records of where the peer is
+inline constexpr std::uint64_t kMinTraffic = 8;               // packets an epoch; probes alone are fewer
+inline constexpr std::uint64_t kLifeGapNs = 5 * kSecondNs;    // between looks at traffic and budget ...
 inline constexpr std::uint64_t kLifeMaxGapNs = 60 * kSecondNs;  // ... doubled up to this while nothing moves
 inline constexpr unsigned kMinEpochMarks = 3;                   // steps from which a rate of epochs is told
 
@@ -34,6 +34,9 @@ struct SessionControl::Impl {
     std::uint64_t version;  // of the record that must be durable before it may leave
   };
   void push(ControlCommand command) { outbox.push_back(Held{std::move(command), version}); }
+  // Where packets go hands out no key and no number: it need not wait for any record but the first, and must
+  // not, or a store that fails would stop migration and make every path look dead.
+  void push_path(ControlCommand command) { path_outbox.push_back(std::move(command)); }
   void event(SessionEvent e) { events.push_back(e); }
   bool durable() const { return durable_version >= version; }
 
@@ -89,7 +92,7 @@ struct SessionControl::Impl {
   void push_schedule();
   void push_state();
   void note_peer(std::uint64_t now_ns);
-  bool outbox_full() const { return outbox.size() >= kMaxQueuedPathCommands; }
+  bool outbox_full() const { return path_outbox.size() >= kMaxQueuedPathCommands; }
   bool peer_is_here() const { return is_heard && peer_epoch >= current; }
 
   SessionIdentity identity;
@@ -192,6 +195,7 @@ struct SessionControl::Impl {
   bool next_needed = false;  // closing, but numbers run low
 
   std::deque<Held> outbox;
+  std::deque<ControlCommand> path_outbox;
   std::deque<SessionEvent> events;
 };
 

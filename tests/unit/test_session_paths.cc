@@ -149,6 +149,20 @@ TEST_F(Pair, TheSessionFollowsItsPeerAndSaysSo) {
   EXPECT_EQ(b().control().record().peer, outside_) << "for the next start";
 }
 
+TEST_F(Pair, AFailingStoreDoesNotStopMigration) {
+  boot();
+  (void)data(0);
+  store_[1].fail(true);
+  EXPECT_FALSE(b().ratchet_to_epoch(static_cast<std::uint8_t>(b().epoch() + 4), now_));
+  EXPECT_TRUE(b().control().wants_store());
+  outside_ = v4(77, 7777);
+  (void)data(0);
+  run(20 * kMs);
+  EXPECT_EQ(b_sends_to().remote, outside_);
+  run(10 * kSecond);
+  EXPECT_TRUE(b().control().path_views()[0].up) << "probes go on";
+}
+
 TEST_F(Pair, AReplayBehindTheOriginalFromElsewhereIsNotEvenAHint) {
   boot();
   for (unsigned i = 0; i < 50; ++i) {
