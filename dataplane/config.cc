@@ -44,6 +44,7 @@ void read_gateway(TableReader& r, GatewayConfig& c) {
   r.duration_ns("stats_period", period_ns, 1000 * kMillisecondNs);
   c.stats_period_s = static_cast<std::uint32_t>(period_ns / (1000 * kMillisecondNs));
   r.flag("icmp_errors", c.icmp_errors);
+  r.duration_ns("replace_timeout", c.replace_timeout_ns, 100 * kMillisecondNs);
 }
 
 void read_cores(TableReader& r, CoreConfig& c) {

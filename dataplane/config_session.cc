@@ -13,6 +13,8 @@ namespace dataplane {
 namespace {
 
 constexpr std::uint64_t kMillisecondNs = 1'000'000;
+// Probes go out from a quarter of the idle timeout on, the first two 200 ms apart.
+constexpr std::uint64_t kLeastIdleNs = 1000 * kMillisecondNs;
 
 constexpr std::array<Choice, 2> kSessionRoles{{{"initiator", static_cast<int>(session::Role::kInitiator)},
                                                {"responder", static_cast<int>(session::Role::kResponder)}}};
@@ -55,6 +57,18 @@ void read_rekey(TableReader& r, session::SessionPolicy& policy) {
   r.number("watermark", policy.seq_rekey_watermark, 1, session::SEQ_REKEY_WATERMARK);
   r.duration_ns("interval", policy.rekey_interval_ns, 10 * kMillisecondNs);
   r.duration_ns("grace", policy.grace_ns, 10 * kMillisecondNs);
+}
+
+constexpr std::array<Choice, 2> kOnIdles{
+    {{"close", static_cast<int>(OnIdle::kClose)}, {"remove", static_cast<int>(OnIdle::kRemove)}}};
+
+void read_life(TableReader& r, SessionEntry& c) {
+  r.duration_ns("idle_timeout", c.policy.idle_timeout_ns, 0);
+  if (c.policy.idle_timeout_ns != 0 && c.policy.idle_timeout_ns < kLeastIdleNs) {
+    r.issues().add(r.child("idle_timeout"), "at least 1 s, or \"0s\" for never", "choose a longer time");
+  }
+  if (const auto on_idle = r.choice("on_idle", kOnIdles)) c.on_idle = static_cast<OnIdle>(*on_idle);
+  r.duration_ns("budget_warning", c.policy.budget_warning_ns, 0);
 }
 
 void read_policy(TableReader& r, session::SessionPolicy& policy) {
@@ -151,6 +165,7 @@ SessionEntry read_session(TableReader& r) {
   r.flag("mss_clamp", c.mss_clamp);
   r.flag("source_check", c.source_check);
   read_policy(r, c.policy);
+  read_life(r, c);
   read_paths(r, c);
   r.require("name", "a name of the session", "for example name = \"branch-7\"");
   r.require("id", "64 hex digits that both ends share", "make them with: openssl rand -hex 32");

@@ -8,6 +8,7 @@
 
 #include "dataplane/control_punts.h"
 #include "dataplane/control_routes.h"
+#include "dataplane/gateway_operator.h"
 #include "dataplane/mailbox.h"
 #include "dataplane/neighbour.h"
 #include "dataplane/session_lifecycle.h"
@@ -35,7 +36,10 @@ struct Control::Impl {
         sessions(t, store, io, neighbours, events),
         punts(t, io, neighbours, sessions),
         routes(t, neighbours),
-        lifecycle(t, sessions, routes, io, events) {}
+        lifecycle(t, sessions, routes, io, events),
+        door(t, sessions, lifecycle, routes, neighbours, events, clock) {
+    lifecycle.set_replace_timeout(t.config.replace_timeout_ns);
+  }
 
   Topology& topology;
   Clock clock;
@@ -46,6 +50,7 @@ struct Control::Impl {
   PuntHandler punts;
   RouteTable routes;
   SessionLifecycle lifecycle;
+  GatewayDoor door;
   std::function<unsigned(std::uint64_t now_ns)> hook;
   std::mutex mutex;
 
@@ -182,6 +187,14 @@ StoreHealth Control::store_health() const {
 
 const EventLog& Control::events() const {
   return impl_->events;
+}
+
+GatewayOperator& Control::operator_door() {
+  return impl_->door;
+}
+
+void Control::set_hook(std::function<unsigned(std::uint64_t now_ns)> hook) {
+  impl_->hook = std::move(hook);
 }
 
 std::mutex& Control::lock() {

@@ -64,6 +64,7 @@ struct StoreHealth {
 
 struct SteeringCounters;
 struct SessionPathCounters;
+class GatewayOperator;
 
 class Control {
  public:
@@ -96,6 +97,11 @@ class Control {
   [[nodiscard]] std::vector<NeighbourView> neighbours() const;
   [[nodiscard]] StoreHealth store_health() const;
   [[nodiscard]] const EventLog& events() const;
+  // What an operator can ask. Only for callers inside poll(): the hook, or whoever holds lock() between two
+  // calls of poll().
+  GatewayOperator& operator_door();
+  // Called once a loop, inside poll() and its lock; returns the number of things done. None: empty.
+  void set_hook(std::function<unsigned(std::uint64_t now_ns)> hook);
   // For callers of those above on another thread than poll()'s.
   std::mutex& lock();
 

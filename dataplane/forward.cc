@@ -76,7 +76,10 @@ void check_sources(Core& core, Packets& pkts) {
   for (unsigned i = 0; i < pkts.count; ++i) {
     rte_mbuf* m = pkts.at[i];
     const std::uint32_t slot = meta(m).slot;
-    const bool asks = (core.shard.hot(slot).session_flags & session::kSourceCheck) != 0;
+    const session::SessionHot& hot = core.shard.hot(slot);
+    // The routes of one that is closing are gone before what its peer still sends has come.
+    const bool asks =
+        (hot.session_flags & session::kSourceCheck) != 0 && hot.state != session::LifeState::kClosing;
     if (asks && !may_come_from(core, slot, hops[i])) [[unlikely]] {
       core.drop(m, DropReason::kInnerSource);
     } else {

@@ -158,6 +158,8 @@ void SessionManager::schedule(Managed& s) {
 // Counters that the owner writes; its time stamp is turned into control's clock.
 void SessionManager::report_traffic(Managed& s, std::uint64_t now_ns) {
   const session::SessionHot& hot = topology_.workers[s.worker].shard->hot(s.control->slot());
+  // Not the worker's yet: what stands there is of the slot's last session.
+  if (__atomic_load_n(&hot.generation, __ATOMIC_RELAXED) != s.control->generation()) return;
   session::TrafficReport report = session::read_traffic(hot);
   const std::uint64_t heard_tsc = __atomic_load_n(&hot.last_rx_tsc, __ATOMIC_RELAXED);
   if (heard_tsc != 0) {

@@ -207,7 +207,10 @@ std::vector<SessionView> SessionManager::view(std::uint64_t now_ns) const {
   for (const auto& s : sessions_) {
     if (s == nullptr) continue;
     const session::SessionControl& c = *s->control;
-    const session::SessionHot& hot = topology_.workers[s->worker].shard->hot(c.slot());
+    // Until its worker has it, the slot is that of another one.
+    static const session::SessionHot kNothing;
+    const session::SessionHot& there = topology_.workers[s->worker].shard->hot(c.slot());
+    const session::SessionHot& hot = counter(there.generation) == c.generation() ? there : kNothing;
     SessionView v;
     v.name = c.identity().name;
     v.id_hex = hex(c.identity().id);

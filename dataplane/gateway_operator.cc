@@ -1,0 +1,75 @@
+#include "dataplane/gateway_operator.h"
+
+namespace dataplane {
+
+GatewayDoor::GatewayDoor(const Topology& topology, SessionManager& sessions, SessionLifecycle& lifecycle,
+                         RouteTable& routes, const Neighbours& neighbours, const EventLog& events,
+                         Clock clock)
+    : topology_(topology),
+      sessions_(sessions),
+      lifecycle_(lifecycle),
+      routes_(routes),
+      neighbours_(neighbours),
+      events_(events),
+      clock_(std::move(clock)),
+      begin_ns_(clock_()) {}
+
+OperatorResult GatewayDoor::session_add(const SessionEntry& entry, const std::vector<RouteConfig>& routes) {
+  return lifecycle_.add(entry, routes, clock_());
+}
+
+OperatorResult GatewayDoor::session_remove(const std::string& name, std::uint64_t drain_ns) {
+  return lifecycle_.remove(name, drain_ns, clock_());
+}
+
+OperatorResult GatewayDoor::session_replace(const std::string& old_name, const SessionEntry& entry,
+                                            std::uint64_t drain_ns) {
+  return lifecycle_.replace(old_name, entry, drain_ns, clock_());
+}
+
+OperatorResult GatewayDoor::session_rekey(const std::string& name, unsigned steps) {
+  if (!sessions_.hop_of(name)) {
+    return {OperatorStatus::kNotFound, "no session is named \"" + name + "\""};
+  }
+  const std::string why = sessions_.request_rekey(name, steps, clock_());
+  if (why.empty()) return {};
+  const bool bad = steps == 0 || steps > session::MAX_REKEY_CATCHUP;
+  return {bad ? OperatorStatus::kInvalid : OperatorStatus::kRefused, "session \"" + name + "\": " + why};
+}
+
+std::vector<SessionView> GatewayDoor::sessions() const {
+  return sessions_.view(clock_());
+}
+
+OperatorResult GatewayDoor::path_migrate(const std::string& session, unsigned slot,
+                                         const std::optional<session::Endpoint>& local,
+                                         const std::optional<session::Endpoint>& remote) {
+  return sessions_.path_migrate(session, slot, local, remote, clock_());
+}
+
+OperatorResult GatewayDoor::path_probe(const std::string& session, unsigned slot) {
+  return sessions_.path_probe(session, slot, clock_());
+}
+
+OperatorResult GatewayDoor::route_add(const RouteConfig& route) {
+  return lifecycle_.route_add(route, clock_());
+}
+
+OperatorResult GatewayDoor::route_remove(const IpPrefix& prefix) {
+  return routes_.remove(prefix);
+}
+
+std::vector<RouteView> GatewayDoor::routes() const {
+  return routes_.list();
+}
+
+// Control's lock is held already: this is its own loop.
+Snapshot GatewayDoor::stats() const {
+  const std::uint64_t now_ns = clock_();
+  Snapshot snapshot = take_counters(topology_, static_cast<double>(now_ns - begin_ns_) / 1e9);
+  snapshot.sessions = sessions_.view(now_ns);
+  snapshot.neighbours = neighbours_.view();
+  return snapshot;
+}
+
+}  // namespace dataplane
