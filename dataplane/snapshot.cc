@@ -105,6 +105,8 @@ Snapshot take_snapshot(const Topology& topology, Control& control, double second
   const std::lock_guard guard(control.lock());
   snapshot.sessions = control.sessions();
   snapshot.neighbours = control.neighbours();
+  snapshot.steering = control.steering();
+  snapshot.path_counters = control.path_counters();
   return snapshot;
 }
 
@@ -122,6 +124,22 @@ const char* state_name(session::LifeState state) {
       return "closed";
     case session::LifeState::kDead:
       return "dead";
+  }
+  return "unknown";
+}
+
+const char* path_state_name(session::PathState state) {
+  switch (state) {
+    case session::PathState::kUnknown:
+      return "unknown";
+    case session::PathState::kUnvalidated:
+      return "unvalidated";
+    case session::PathState::kValidating:
+      return "validating";
+    case session::PathState::kValidated:
+      return "validated";
+    case session::PathState::kFailed:
+      return "failed";
   }
   return "unknown";
 }

@@ -11,6 +11,8 @@
 #include <vector>
 
 #include "dataplane/control.h"
+#include "dataplane/flow_steering.h"
+#include "dataplane/session_paths.h"
 #include "dataplane/stats.h"
 #include "dataplane/topology.h"
 
@@ -55,6 +57,8 @@ struct Snapshot {
   Books books;
   std::vector<SessionView> sessions;
   std::vector<NeighbourView> neighbours;
+  SteeringCounters steering;
+  SessionPathCounters path_counters;
   std::optional<bool> pools_full;  // known once everything was taken down
 };
 
@@ -71,5 +75,6 @@ std::string rates_text(const Snapshot& before, const Snapshot& now);
 std::string json_text(const Snapshot& snapshot);
 
 const char* state_name(session::LifeState state);
+const char* path_state_name(session::PathState state);
 
 }  // namespace dataplane

@@ -76,20 +76,18 @@ Json json_ends(const session::PathEnds& ends) {
   return {{"local", to_text(ends.local)}, {"peer", to_text(ends.remote)}};
 }
 
-const char* path_state_name(session::PathState state) {
-  switch (state) {
-    case session::PathState::kUnknown:
-      return "unknown";
-    case session::PathState::kUnvalidated:
-      return "unvalidated";
-    case session::PathState::kValidating:
-      return "validating";
-    case session::PathState::kValidated:
-      return "validated";
-    case session::PathState::kFailed:
-      return "failed";
-  }
-  return "unknown";
+Json json_steering(const SteeringCounters& c) {
+  return {{"active", c.active},        {"installed", c.installed},     {"removed", c.removed},
+          {"refused", c.refused},      {"unsupported", c.unsupported}, {"failed_removals", c.failed_removals},
+          {"slowest_us", c.slowest_us}};
+}
+
+Json json_path_commands(const SessionPathCounters& c) {
+  return {{"plans", c.plans},
+          {"probes", c.probes},
+          {"no_way", c.no_way},
+          {"tables_full", c.tables_full},
+          {"no_path_sets", c.no_path_sets}};
 }
 
 }  // namespace
@@ -173,6 +171,8 @@ Json snapshot_json(const Snapshot& s) {
   out["neighbours"] = json_list(s.neighbours, [](const NeighbourView& n) {
     return Json{{"port", n.port}, {"address", n.address}, {"mac", n.mac}, {"state", n.state}};
   });
+  out["steering"] = json_steering(s.steering);
+  out["path_commands"] = json_path_commands(s.path_counters);
   out["drops"] = json_counts(s.drops, session::kDropReasonNames);
   out["consumed"] = json_counts(s.consumed, session::kConsumedKindNames);
   out["books"] = json_books(s.books);

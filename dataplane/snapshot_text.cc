@@ -4,6 +4,7 @@
 #include <fmt/core.h>
 #include <fmt/format.h>
 
+#include "dataplane/address_text.h"
 #include "dataplane/snapshot.h"
 
 namespace dataplane {
@@ -43,6 +44,45 @@ void print_sessions(Out out, const Snapshot& s) {
                    v.rekeys, v.followed, v.catch_ups, v.replayed, v.auth_failed,
                    v.peer.empty() ? "-" : v.peer);
   }
+}
+
+std::string end_text(const session::Endpoint& end) {
+  return end.family == 0 ? "-" : to_text(end);
+}
+
+void print_path(Out out, const SessionView& v, std::size_t i) {
+  const session::PathSlotView& p = v.paths[i];
+  const PathCounters counters = i < v.path_counters.size() ? v.path_counters[i] : PathCounters{};
+  fmt::format_to(out, "{:<16} {:>4} {:<11} {:>4} {:>4} {:>8} {:>6.1f}% {:>12} {:>12} {:>6} {} -> {}\n",
+                 v.name, p.slot, path_state_name(p.state), p.up ? "yes" : "no", p.in_use ? "yes" : "no",
+                 p.srtt_ms < 0 ? "-" : fmt::format("{:.2f}", p.srtt_ms), 100 * p.loss, counters.rx_pkts,
+                 counters.tx_pkts, p.migrations, end_text(p.ends.local), end_text(p.ends.remote));
+}
+
+void print_paths(Out out, const Snapshot& s) {
+  fmt::format_to(out, "\n{:<16} {:>4} {:<11} {:>4} {:>4} {:>8} {:>7} {:>12} {:>12} {:>6} {}\n", "session",
+                 "path", "state", "up", "used", "rtt ms", "loss", "rx packets", "tx packets", "moves",
+                 "ends");
+  for (const SessionView& v : s.sessions) {
+    for (std::size_t i = 0; i < v.paths.size(); ++i) print_path(out, v, i);
+  }
+}
+
+// With one worker every packet is at home.
+void print_steering(Out out, const Snapshot& s) {
+  if (s.workers.size() < 2) return;
+  std::uint64_t handed_over = 0;
+  std::size_t steered = 0;
+  for (const SessionView& v : s.sessions) {
+    handed_over += v.handed_over;
+    steered += v.steered ? 1 : 0;
+  }
+  const SteeringCounters& c = s.steering;
+  fmt::format_to(
+      out,
+      "\nsteering: {} of {} sessions by rules of ports, {} packets handed over; rules installed {}, "
+      "removed {}, refused {}, unsupported {}\n",
+      steered, s.sessions.size(), handed_over, c.installed, c.removed, c.refused, c.unsupported);
 }
 
 template <std::size_t N>
@@ -87,6 +127,8 @@ std::string table_text(const Snapshot& s) {
   print_ports(out, s);
   print_workers(out, s);
   if (!s.sessions.empty()) print_sessions(out, s);
+  if (!s.sessions.empty()) print_paths(out, s);
+  print_steering(out, s);
   print_counts(out, "dropped", s.drops, session::kDropReasonNames, &session::kDropReasonTexts);
   print_counts<session::kConsumedKinds>(out, "consumed", s.consumed, session::kConsumedKindNames, nullptr);
   print_books(out, s);

@@ -11,6 +11,7 @@
 #include <rte_version.h>
 #include <spdlog/spdlog.h>
 
+#include "dataplane/address_text.h"
 #include "dataplane/snapshot.h"
 
 namespace dataplane {
@@ -120,6 +121,8 @@ void fill_session(rte_tel_data* d, const SessionView& v) {
   add(d, "grace_accepts", v.grace_accepts);
   add(d, "auth_failed", v.auth_failed);
   add(d, "replayed", v.replayed);
+  add(d, "handed_over", v.handed_over);
+  add(d, "steered", v.steered ? 1U : 0U);
   if (v.epochs_left_seconds >= 0) {
     add(d, "epochs_left_seconds", static_cast<std::uint64_t>(v.epochs_left_seconds));
   }
@@ -208,6 +211,58 @@ int on_session(const char*, const char* params, rte_tel_data* d) {
   return -ENOENT;
 }
 
+void fill_path(rte_tel_data* d, const SessionView& v, std::size_t i) {
+  const session::PathSlotView& p = v.paths[i];
+  add(d, "local", p.ends.local.family == 0 ? std::string("-") : to_text(p.ends.local));
+  add(d, "peer", p.ends.remote.family == 0 ? std::string("-") : to_text(p.ends.remote));
+  add(d, "state", std::string(path_state_name(p.state)));
+  add(d, "up", p.up ? 1U : 0U);
+  add(d, "in_use", p.in_use ? 1U : 0U);
+  if (p.srtt_ms >= 0) add(d, "srtt_us", static_cast<std::uint64_t>(p.srtt_ms * 1000));
+  add_tenths(d, "loss_percent_tenths", 100 * p.loss);
+  add(d, "probes_sent", p.probes_sent);
+  add(d, "probes_answered", p.probes_answered);
+  add(d, "migrations", p.migrations);
+  if (i >= v.path_counters.size()) return;
+  add(d, "rx_pkts", v.path_counters[i].rx_pkts);
+  add(d, "rx_bytes", v.path_counters[i].rx_bytes);
+  add(d, "tx_pkts", v.path_counters[i].tx_pkts);
+  add(d, "tx_bytes", v.path_counters[i].tx_bytes);
+}
+
+int on_paths(const char*, const char* params, rte_tel_data* d) {
+  Source& from = source();
+  const std::lock_guard guard(from.mutex);
+  if (from.control == nullptr) return -ENODEV;
+  if (params == nullptr) return -EINVAL;
+  const std::lock_guard control(from.control->lock());
+  for (const SessionView& view : from.control->sessions()) {
+    if (view.name != params) continue;
+    std::size_t i = 0;
+    return answer_list(d, view.paths, [&](rte_tel_data* entry, const session::PathSlotView&) {
+      fill_path(entry, view, i++);
+    });
+  }
+  return -ENOENT;
+}
+
+int on_steering(const char*, const char*, rte_tel_data* d) {
+  Source& from = source();
+  const std::lock_guard guard(from.mutex);
+  if (from.control == nullptr) return -ENODEV;
+  const std::lock_guard control(from.control->lock());
+  const SteeringCounters& c = from.control->steering();
+  rte_tel_data_start_dict(d);
+  add(d, "active", c.active);
+  add(d, "installed", c.installed);
+  add(d, "removed", c.removed);
+  add(d, "refused", c.refused);
+  add(d, "unsupported", c.unsupported);
+  add(d, "failed_removals", c.failed_removals);
+  add(d, "slowest_us", c.slowest_us);
+  return 0;
+}
+
 int on_neighbours(const char*, const char*, rte_tel_data* d) {
   Source& from = source();
   const std::lock_guard guard(from.mutex);
@@ -267,6 +322,8 @@ constexpr Command kCommands[] = {
     {"/phantom/sessions", on_sessions,
      "Names of the sessions. Parameter: index of the first (256 an answer)"},
     {"/phantom/session", on_session, "One session. Parameter: its name"},
+    {"/phantom/paths", on_paths, "Paths of a session. Parameter: its name"},
+    {"/phantom/steering", on_steering, "Rules of ports that bring packets to their session's worker"},
     {"/phantom/neighbours", on_neighbours, "Next hops (at most 64)"},
     {"/phantom/store", on_store, "Health of the state store"},
     {"/phantom/rekey", on_rekey, "Rekeys a session now. Parameters: its name[,epochs to step, 1..16]"},

@@ -8,6 +8,7 @@
 #include "dataplane/address_text.h"
 #include "dataplane/flow_steering.h"
 #include "dataplane/session_paths.h"
+#include "session/session.h"
 #include "tests/support/roaming.h"
 
 namespace {
@@ -351,6 +352,91 @@ TEST_F(Roaming, TwoWorkersHandOverWhatComesToTheWrongOne) {
   EXPECT_GE(net.b.view().handed_over, 500U);
   EXPECT_FALSE(net.b.view().steered);
   EXPECT_GT(net.b.control->steering().unsupported, 0U) << "ring ports take no rules";
+  EXPECT_TRUE(net.b.balanced());
+}
+
+// A session object without any idea of addresses: it answers challenges on whatever path id they come, and
+// knows path 0 alone.
+struct UnmodifiedPeer {
+  Network& net;
+  Endpoint at;
+  crypto::Aead aead;
+  session::MemoryStore store;
+  session::Session session;
+  std::uint64_t data = 0;
+  std::set<unsigned> data_paths;
+
+  static session::SessionConfig config() {
+    session::SessionConfig c;
+    c.identity.name = "peer";
+    c.identity.id = roaming_id(0);
+    c.identity.role = session::Role::kInitiator;
+    return c;
+  }
+  UnmodifiedPeer(Network& network, const Endpoint& from)
+      : net(network),
+        at(from),
+        session(config(), crypto::TrafficSecret::from(roaming_secret(0)), aead, store, network.now_ns) {
+    net.wire = [this](Transit& t) {
+      if (t.to == at) receive(t);
+      return false;
+    };
+  }
+  void receive(const Transit& t) {
+    const auto got = session.receive({t.payload, t.bytes}, net.now_ns);
+    if (got.kind == session::Received::Kind::kData && !got.payloads.empty()) {
+      ++data;
+      data_paths.insert(got.path);
+    }
+  }
+  void speak() {
+    const Bytes inner = ip_packet({"10.64.0.9", "10.128.0.9", 17, 64, 0, 1, 0, {}}, udp(1, 2, pattern(64)));
+    const auto out =
+        session.send(1, session::kFlagEncrypted | session::kFlagUnreliable, inner, 0, net.now_ns);
+    net.inject(false, out.datagram, at, net.b.wan());
+    flush();
+  }
+  void flush() {
+    net.settle();
+    std::vector<std::uint8_t> more;
+    while (session.next_datagram(more)) {
+      net.inject(false, more, at, net.b.wan());
+      net.settle();
+    }
+  }
+};
+
+TEST_F(Roaming, AnUnmodifiedPeerIsFollowedOnPath0) {
+  Network net;
+  dataplane::SessionEntry& entry = net.b.add_session(0, endpoint("203.0.113.1", 1000));
+  entry.policy.unmodified_peer = true;
+  entry.paths.unmodified_peer = true;
+  net.b.start([&net] { return net.now_ns; });
+  net.settle();
+  UnmodifiedPeer peer(net, endpoint("203.0.113.1", 1000));
+  std::uint64_t spoken = 0;
+  std::uint64_t arrived = 0;
+  std::uint64_t sent = 0;
+  for (unsigned move = 0; move < 5; ++move) {
+    peer.at.port = static_cast<std::uint16_t>(1000 + move);
+    for (unsigned i = 0; i < 300; ++i) {
+      peer.speak();
+      ++spoken;
+      net.now_ns += kMs;
+      net.b.poll();
+      peer.flush();
+      if (i < 150) continue;  // it has moved by then
+      net.b.send(0);
+      ++sent;
+      peer.flush();
+    }
+    arrived += net.b.delivered();
+    EXPECT_EQ(net.b.view().peer, dataplane::to_text(peer.at));
+  }
+  EXPECT_EQ(arrived, spoken);
+  EXPECT_EQ(peer.data, sent);
+  EXPECT_EQ(peer.data_paths, std::set<unsigned>{0});
+  EXPECT_EQ(net.b.view().paths.at(0).migrations, 4U);
   EXPECT_TRUE(net.b.balanced());
 }
 

@@ -27,12 +27,6 @@ std::string text(const char* pattern, unsigned side) {
   return out;
 }
 
-std::array<std::uint8_t, session::kSessionIdBytes> id_of(unsigned number) {
-  std::array<std::uint8_t, session::kSessionIdBytes> id = session_id(77);
-  std::memcpy(id.data(), &number, sizeof number);
-  return id;
-}
-
 // Where the addresses of an outer packet are; `p` at its IP header.
 struct Outer {
   std::uint8_t family;
@@ -70,6 +64,19 @@ void write_ends(std::uint8_t* p, const Outer& at, const Transit& t, std::size_t 
 }
 
 }  // namespace
+
+std::array<std::uint8_t, session::kSessionIdBytes> roaming_id(unsigned number) {
+  std::array<std::uint8_t, session::kSessionIdBytes> id = session_id(77);
+  std::memcpy(id.data(), &number, sizeof number);
+  return id;
+}
+
+std::array<std::uint8_t, 32> roaming_secret(unsigned number) {
+  std::array<std::uint8_t, 32> secret{};
+  for (std::size_t i = 0; i < secret.size(); ++i) secret[i] = static_cast<std::uint8_t>(90 + 5 * i);
+  std::memcpy(secret.data(), &number, sizeof number);
+  return secret;
+}
 
 End::End(const std::string& name, unsigned at_side, const GatewayOptions& options)
     : side(at_side), name_(name), options_(options) {
@@ -115,14 +122,13 @@ session::Endpoint End::wan(std::uint8_t family, std::uint16_t port) const {
 dataplane::SessionEntry& End::add_session(unsigned number, const session::Endpoint& peer) {
   dataplane::SessionEntry entry;
   entry.identity.name = std::string("s").append(std::to_string(number));
-  entry.identity.id = id_of(number);
+  entry.identity.id = roaming_id(number);
   entry.identity.role = side == 1 ? session::Role::kInitiator : session::Role::kResponder;
   entry.secret_file = directory_ + "/" + entry.identity.name;
   entry.local = wan();
   entry.peer = peer;
   entry.source_check = false;
-  Bytes secret = pattern(32, 3);
-  std::memcpy(secret.data(), &number, sizeof number);
+  const auto secret = roaming_secret(number);
   std::ofstream(entry.secret_file, std::ios::binary)
       .write(reinterpret_cast<const char*>(secret.data()), static_cast<std::streamsize>(secret.size()));
   chmod(entry.secret_file.c_str(), 0600);
@@ -174,7 +180,7 @@ void End::restart(std::function<std::uint64_t()> clock) {
 }
 
 bool End::poll() {
-  bool moved = control->poll() != 0;
+  bool moved = control != nullptr && control->poll() != 0;
   for (unsigned w = 0; w < options_.workers; ++w) moved |= gw->worker(w).poll();
   return moved;
 }

@@ -18,6 +18,10 @@
 
 namespace support {
 
+// Id and secret of the sessions `number`.
+std::array<std::uint8_t, session::kSessionIdBytes> roaming_id(unsigned number);
+std::array<std::uint8_t, 32> roaming_secret(unsigned number);
+
 // A datagram on its way over the network. Both ends may be changed, within their family.
 struct Transit {
   bool from_a = false;
@@ -78,7 +82,7 @@ class Network {
   // A pair of sessions, `number` at both ends; each knows the other's address.
   void add_pair(unsigned number, const std::function<void(dataplane::SessionEntry&)>& change = {});
   void start();
-  // Until nothing moves any more.
+  // Until nothing moves any more. An end that was not started takes no part.
   void settle();
   // Lets time pass, a step at a time.
   void pass(std::uint64_t ns, std::uint64_t step_ns = 10'000'000);
