@@ -173,10 +173,16 @@ TEST_F(PathManagerOne, EchoesOfOneSecondAreBounded) {
 // ---- what goes to an address nobody has proven
 
 TEST_F(PathManagerOne, AnAddressGetsLessThanThreeTimesWhatCameFromIt) {
-  for (unsigned i = 0; i < 400; ++i) {
-    b_.source(to(20, static_cast<std::uint16_t>(5000 + i % 40)), 0, 69);  // the shortest packet there is
+  for (unsigned i = 0; i < 400; ++i) {  // one packet from each: the shortest there is, or a challenge
+    b_.source(to(20, static_cast<std::uint16_t>(5000 + i)), 0, 69);
     b_.comes(static_cast<std::uint8_t>(140 + i % 100), value_of(i),
-             to(20, static_cast<std::uint16_t>(6000 + i % 40)));
+             to(20, static_cast<std::uint16_t>(6000 + i)));
+    b_.run(30 * kMs);
+  }
+  for (unsigned i = 0; i < 400; ++i) {  // and several
+    b_.source(to(20, static_cast<std::uint16_t>(7000 + i % 40)), 0, 69);
+    b_.comes(static_cast<std::uint8_t>(140 + i % 100), value_of(500 + i),
+             to(20, static_cast<std::uint16_t>(8000 + i % 40)));
     b_.run(30 * kMs);
   }
   b_.run(20 * kSecond);
@@ -239,6 +245,25 @@ TEST_F(PathManagerOne, ManySourcesHoldNoStateBeyondTheTableAndCannotStopAMigrati
   EXPECT_GT(b_.pm.refused_total(), 0U);
 }
 
+TEST_F(PathManagerOne, AFloodThatWasThereBeforeCannotStopAMigrationEither) {
+  unsigned forged = 0;
+  const auto flood = [&] {
+    for (unsigned i = 0; i < 5; ++i)
+      b_.source(to(99, static_cast<std::uint16_t>(10'000 + forged++ % 50'000)));
+  };
+  for (unsigned i = 0; i < 200; ++i) {
+    flood();
+    b_.run(10 * kMs);
+  }
+  const std::uint64_t start = b_.now;
+  while (b_.at() == kHome && b_.now < start + 60 * kSecond) {
+    flood();
+    b_.source(kAway);
+    b_.run(10 * kMs, [](const PathSend& send) { return send.ends == kAway; });
+  }
+  EXPECT_LT(b_.now - start, kSecond);
+}
+
 TEST_F(PathManagerOne, ACandidateThatMakesProgressKeepsItsPlace) {
   b_.source(kAway);
   const PathSend challenge = challenge_to(kAway);
@@ -248,6 +273,17 @@ TEST_F(PathManagerOne, ACandidateThatMakesProgressKeepsItsPlace) {
     b_.source(to(98, static_cast<std::uint16_t>(10'000 + i)));
     b_.source(kAway);
     b_.run(5 * kMs);
+  }
+  EXPECT_EQ(b_.echo(challenge), PathVerdict::kValidated);
+  EXPECT_EQ(b_.at(), kAway);
+}
+
+TEST_F(PathManagerOne, AFreshCandidateHasTimeToAnswerWhoeverSendsMore) {
+  b_.source(kAway);
+  const PathSend challenge = challenge_to(kAway);
+  for (unsigned i = 0; i < 2000; ++i) {
+    b_.source(to(99, static_cast<std::uint16_t>(10'000 + i / 20 % 12)));
+    if (i % 20 == 0) b_.run(2 * kMs);
   }
   EXPECT_EQ(b_.echo(challenge), PathVerdict::kValidated);
   EXPECT_EQ(b_.at(), kAway);
@@ -298,6 +334,48 @@ TEST_F(PathManagerOne, StragglersOfTheAddressThatWasLeftMoveNothing) {
   settle(20 * kMs);
   b_.source(kHome);
   EXPECT_EQ(b_.at(), kHome);
+}
+
+TEST_F(PathManagerOne, StragglersAreWaitedForTwoRoundTrips) {
+  b_.source(kAway, 0, 1400);
+  const PathSend challenge = challenge_to(kAway);
+  b_.now += 250 * kMs;
+  ASSERT_EQ(b_.echo(challenge), PathVerdict::kValidated);
+  b_.run(
+      300 * kMs, [](const PathSend&) { return true; }, 250 * kMs);
+  b_.source(kHome);
+  EXPECT_EQ(b_.at(), kAway) << "its last packets may be on their way for so long";
+  b_.run(
+      250 * kMs, [](const PathSend&) { return true; }, 250 * kMs);
+  b_.source(kHome);
+  EXPECT_EQ(b_.at(), kHome);
+}
+
+TEST_F(PathManagerOne, ASlotMovesOnceInAHundredMillisecondsHoweverManyAddressesAnswer) {
+  b_.source(kAway);
+  const PathSend first = challenge_to(kAway);
+  b_.source(kThird);
+  const PathSend second = challenge_to(kThird);
+  ASSERT_EQ(b_.echo(first), PathVerdict::kValidated);
+  ASSERT_EQ(b_.echo(second), PathVerdict::kValidated);
+  EXPECT_EQ(b_.at(), kAway) << "where it came from before is not where it goes next";
+  b_.source(kThird);
+  EXPECT_EQ(b_.at(), kAway) << "too soon";
+  settle(PathManager::kMoveGapNs - kMs);
+  EXPECT_EQ(b_.at(), kAway);
+  settle(2 * kMs);
+  EXPECT_EQ(b_.at(), kThird) << "its time came, no further packet was needed";
+}
+
+TEST_F(PathManagerOne, WhereThePeerWasBeforeItMovedOnIsNotReturnedToByALateEcho) {
+  b_.source(kAway);
+  const PathSend late = challenge_to(kAway);
+  b_.source(kThird);
+  ASSERT_EQ(b_.echo(challenge_to(kThird)), PathVerdict::kValidated);
+  b_.run(2 * PathManager::kMoveGapNs, [](const PathSend& send) { return send.ends != kAway; });
+  ASSERT_EQ(b_.echo(late), PathVerdict::kValidated);
+  settle(2 * PathManager::kMoveGapNs);
+  EXPECT_EQ(b_.at(), kThird);
 }
 
 TEST_F(PathManagerOne, FlappingIsBounded) {

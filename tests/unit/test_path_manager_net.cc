@@ -227,6 +227,10 @@ TEST(PathNetTwo, WithoutWeightsStreamsFollowTheMeasuredRoundTrips) {
   unsigned on_first = 0;
   for (unsigned i = 1; i <= 16; ++i) on_first += net.side[0].pm->schedule().primary[i] == 0;
   EXPECT_NEAR(on_first, 12, 2);
+  const std::uint64_t before = net.side[0].pm->schedule_version();
+  net.jitter_ns = 6 * kMs;
+  net.run(60 * kSecond);
+  EXPECT_LE(net.side[0].pm->schedule_version() - before, 4U) << "small changes move nothing";
 }
 
 TEST(PathNetTwo, WhenOnePathDiesAllStreamsLeaveItWithinAFewHundredMilliseconds) {
