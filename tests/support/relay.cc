@@ -50,6 +50,8 @@ struct Path {
 struct Ear {  // whose socket it is
   Path* path;
   unsigned side;
+  bool retired = false;
+  SocketAddress remote{};  // of a retired one: whom it still hears; unknown: anyone
 };
 
 // FNV-1a: a path's fates depend on its name, not on the order the paths were made in.
@@ -156,12 +158,13 @@ std::uint8_t* Relay::Impl::copy_of(const std::uint8_t* data, std::uint32_t bytes
 void Relay::Impl::accept(const Ear& ear, unsigned index, std::uint64_t now_ns) {
   const ReceiveBatch::Packet packet = incoming.at(index);
   Side& side = ear.path->side[ear.side];
-  if (side.learns) {
-    side.remote = packet.from;
-  } else if (!(side.remote == packet.from)) {
+  const SocketAddress& remote = ear.retired ? ear.remote : side.remote;
+  const bool anyone = ear.retired ? !remote.known() : side.learns;
+  if (!anyone && !(remote == packet.from)) {
     ++side.foreign_pkts;
     return;
   }
+  if (side.learns && !ear.retired) side.remote = packet.from;
   if (packet.truncated) {
     ++side.truncated_pkts;
     return;
@@ -260,7 +263,7 @@ std::string Relay::Impl::open_side(Path& path, unsigned index, std::string_view 
   // A remote that was learned stays until the next packet, unless the new socket could not reach it.
   if (!learns || side.remote.family() != here->family()) side.remote = *there;
   side.learns = learns;
-  ears[side.socket.get()] = Ear{&path, index};
+  ears[side.socket.get()] = Ear{&path, index, false, {}};
   watch(side.socket.get());
   return "";
 }
@@ -327,7 +330,10 @@ std::string Relay::Impl::rebind(const Words& words) {
     if (!duration) return expected("keep=DURATION such as keep=500ms");
     keep_ns = *duration;
   }
+  const int old = side.socket.get();
+  const SocketAddress heard = side.remote;
   if (std::string wrong = open_side(*path, index, words[3], remote); !wrong.empty()) return wrong;
+  ears[old] = Ear{path, index, true, heard};
   const std::uint64_t now_ns = monotonic_ns();
   side.retired.back().until_ns = now_ns + keep_ns;
   retire(side, now_ns);

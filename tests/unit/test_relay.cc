@@ -187,9 +187,11 @@ TEST_F(RelayTest, ChangesTheFamily) {
   EXPECT_EQ(arrives(a), "six");
   End b4;
   EXPECT_EQ(relay.command("rebind p b 127.0.0.1:0"), "error: both ends of a side must be of one family");
-  EXPECT_EQ(relay.command("rebind p b 127.0.0.1:0 " + b4.local.text()).substr(0, 3), "ok ");
+  EXPECT_EQ(relay.command("rebind p b 127.0.0.1:0 " + b4.local.text() + " keep=5s").substr(0, 3), "ok ");
   a.send(near_side, "four again");
   EXPECT_EQ(arrives(b4), "four again");
+  b.send(far_side, "late, to the socket of the other family");
+  EXPECT_EQ(arrives(a), "late, to the socket of the other family");
 }
 
 TEST_F(RelayTest, DelaysAndCuts) {
