@@ -24,6 +24,10 @@ UDP_SHARE = 0.4           # of what TCP reached: both hosts and both gateways sh
 MOST_UDP_BITS = 400e6
 LEAST_UDP_BITS = 2e6
 UDP_TRIES = 4
+FILE_SHARE = 0.6          # of what TCP reached: leaves room for the counted flows beside it
+COUNTED_RATE = 1000       # packets a second, each direction, while it roams
+ROAM_ADDRESS = "192.0.2.77"
+ROAM_TIMEOUT_S = 5
 MIB = 1 << 20
 
 
@@ -64,7 +68,9 @@ class Pair:
         tunnel = netlab.Tunnel(network, [{"name": SESSION, "options": {
             "mss_clamp": True, "rekey": {"interval": REKEY_INTERVAL}}}])
         self.network = network
-        self.gateways = [netlab.Gateway(network, site, tunnel.config(site, suffix=driver), netlab.gateway_binary(), driver)
+        configs = {site.letter: tunnel.config(site, suffix=driver) for site in (network.a, network.b)}
+        configs["a"]["port"][1]["addresses"].append(f"{ROAM_ADDRESS}/24")
+        self.gateways = [netlab.Gateway(network, site, configs[site.letter], netlab.gateway_binary(), driver)
                          for site in (network.a, network.b)]
 
     def start(self):
@@ -175,12 +181,66 @@ def counted_runs(summary, network, pair, seconds, packets_per_second):
                   refused or f"{caught} catch-up, in {seconds / 2:.0f} s")
 
 
-def file_run(summary, network, size):
-    found = traffic.send_file(network.a, network.b, network.b.host4, size, timeout_s=120)
+class Background(threading.Thread):
+    """Work beside the rest; its result, or its error, is asked for later."""
+
+    def __init__(self, work):
+        super().__init__(daemon=True)
+        self.work, self.found, self.error = work, None, None
+        self.start()
+
+    def run(self):
+        try:
+            self.found = self.work()
+        except (LabError, OSError, ValueError) as error:
+            self.error = error
+
+    def result(self):
+        self.join()
+        if self.error:
+            raise self.error
+        return self.found
+
+
+def roam(pair, address):
+    """Gateway a moves to this address of its own; milliseconds until both use it, or None."""
+    near, far = pair.gateways
+    end, start = f"{address}:{netlab.Tunnel.PORT}", time.monotonic()
+    near.ctl("path", "migrate", SESSION, "--local", end)
+
+    def moved():
+        return (near.call("path.show", session=SESSION)["paths"][0]["local"] == end and
+                far.call("path.show", session=SESSION)["paths"][0]["peer"] == end)
+
+    return (time.monotonic() - start) * 1000 if netlab.wait_until(moved, ROAM_TIMEOUT_S, 0.01) else None
+
+
+def roaming_run(summary, network, pair, size, bits):
+    """A file; while it is on its way gateway a changes its address, and goes back. Counted flows beside it tell what
+    was lost."""
+    a, b = network.a, network.b
+    flows = [(source, traffic.UdpSink(sink, address, port), traffic.UdpSource(source, address, port, COUNTED_RATE))
+             for source, sink, address, port in ((a, b, b.host4, 7003), (b, a, a.host6, 7004))]
+    file = Background(lambda: traffic.send_file(a, b, b.host4, size, timeout_s=120, bits=bits))
+    times = []
+    for address in (ROAM_ADDRESS, a.wan4):
+        time.sleep(0.8)
+        times.append(roam(pair, address) if file.is_alive() else None)
+    during = file.is_alive()
+    say(f"a file of {size // MIB} MiB is on its way; gw-a moved from {a.wan4} to {ROAM_ADDRESS} and back")
+    found = file.result()
+    sent = [source.result()["sent"] for _, _, source in flows]
+    received = [sink.result()["received"] for _, sink, _ in flows]
     summary.facts["file"] = found
+    summary.facts["roaming"] = {"milliseconds": times, "sent": sent, "received": received}
+    summary.check("roamed during the download, there and back", during and None not in times,
+                  " and ".join("did not move" if one is None else f"{one:.0f} ms" for one in times))
     same = found["sent_sha256"] == found["received_sha256"] and found["bytes"] == size
     summary.check(f"file of {size // MIB} MiB, SHA-256 the same", same,
                   f"{found['received_sha256'][:16]}…, {rate(found['bits_per_second'])}")
+    lost = sum(sent) - sum(received)
+    summary.check("roaming lost no packet", lost == 0, f"{sum(sent)} sent both ways, "
+                  + ("nothing lost" if lost == 0 else f"{lost} lost"))
 
 
 # --- verdict ---------------------------------------------------------------------------------------------------------
@@ -232,10 +292,12 @@ def demonstrate(lab, options, summary):
     seconds = 3 if options.quick else 6
     try:
         pings(summary, network, 10 if options.quick else 40)
-        bits = min(MOST_UDP_BITS, max(LEAST_UDP_BITS, UDP_SHARE * tcp_runs(summary, network, seconds)))
-        udp_runs(summary, network, pair, seconds, bits)
+        reached = tcp_runs(summary, network, seconds)
+        udp_runs(summary, network, pair, seconds, min(MOST_UDP_BITS, max(LEAST_UDP_BITS, UDP_SHARE * reached)))
         counted_runs(summary, network, pair, seconds, 2000)
-        file_run(summary, network, (32 if options.quick else 256) * MIB)
+        size = (32 if options.quick else 256) * MIB
+        # At least so long that both moves fall into it, whatever the machine could do.
+        roaming_run(summary, network, pair, size, min(FILE_SHARE * reached, 8 * size / (seconds + 1)))
         time.sleep(0.5)
         verdict(summary, pair, time.monotonic() - started, before)
         end(summary, pair)

@@ -52,10 +52,21 @@ verdict=$(python3 - "$folder/summary.json" 2>&1 <<'END'
 import json, sys
 summary = json.load(open(sys.argv[1], encoding="utf-8"))
 bad = [check["name"] for check in summary["checks"] if check["ok"] is not True]
-print("good" if summary["ok"] and len(summary["checks"]) >= 15 and not bad else f"{len(summary['checks'])} checks, bad: {bad}")
+print("good" if summary["ok"] and len(summary["checks"]) >= 17 and not bad else f"{len(summary['checks'])} checks, bad: {bad}")
 END
 )
 check "demo --json lists its checks, all of them ok" "$verdict" [ "$verdict" = good ]
+verdict=$(python3 - "$folder/summary.json" 2>&1 <<'END'
+import json, sys
+summary = json.load(open(sys.argv[1], encoding="utf-8"))
+names = [check["name"] for check in summary["checks"]]
+wanted = ("roamed during the download, there and back", "roaming lost no packet")
+roaming = summary.get("roaming", {})
+good = all(name in names for name in wanted) and roaming.get("sent") == roaming.get("received") and sum(roaming["sent"]) > 1000
+print("good" if good else f"{roaming}, checks {names}")
+END
+)
+check "demo roams during the download and says that nothing was lost" "$verdict" [ "$verdict" = good ]
 
 # A signal in the middle, as from a terminal: to the whole process group.
 interrupted() {
