@@ -140,7 +140,7 @@ struct alignas(64) SessionHot {
   std::uint32_t ahead_refill_ms = 0;    // of ahead_tokens, worker clock; here for want of room in line 2
   std::uint64_t grace_accepts = 0;      // new packets of previous or older epochs
 
-  // Line 6, transmit: read-mostly. With several paths: the first, with the smallest MTU of those in use.
+  // Line 6, transmit: read-mostly. With several paths: that of stream 1, with the smallest MTU in use.
   OuterTemplate outer;
 
   // Lines 7..14, transmit: one quarter line a stream.

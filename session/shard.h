@@ -141,7 +141,8 @@ class Shard {
   // The set of a session that sends over several paths, or null. Others than the worker look at its traffic
   // with the `owner` in mind: it may change hands while they read.
   [[nodiscard]] PathSet* path_set(const SessionHot& hot) const {
-    return hot.path_set == kNoPathSet ? nullptr : &sets_[hot.path_set];
+    const std::uint16_t index = __atomic_load_n(&hot.path_set, __ATOMIC_RELAXED);  // once: see above
+    return index == kNoPathSet ? nullptr : &sets_[index];
   }
   [[nodiscard]] std::uint32_t free_path_sets() const { return free_path_sets_; }
 

@@ -22,12 +22,15 @@ std::uint8_t known_slot(std::uint8_t wanted, std::uint32_t count, std::uint8_t o
   return wanted < count ? wanted : otherwise;
 }
 
-// The smallest MTU of the slots that streams are sent over.
+// The smallest MTU of the slots that streams are sent over; one without an address carries nothing.
 std::uint16_t smallest_mtu(const PathSet& set, unsigned tx_streams) {
-  std::uint16_t mtu = set.outer[set.primary[0]].inner_mtu;
+  std::uint16_t mtu = 0xffff;
+  const auto consider = [&](std::uint8_t slot) {
+    if (slot != kNoPathSlot && set.outer[slot].length != 0) mtu = std::min(mtu, set.outer[slot].inner_mtu);
+  };
   for (unsigned s = 0; s <= tx_streams && s < kTxStreams; ++s) {
-    mtu = std::min(mtu, set.outer[set.primary[s]].inner_mtu);
-    if (set.second[s] != kNoPathSlot) mtu = std::min(mtu, set.outer[set.second[s]].inner_mtu);
+    consider(set.primary[s]);
+    consider(set.second[s]);
   }
   return mtu;
 }
@@ -142,6 +145,7 @@ bool ShardCommands::set_paths(PathPlan& plan) {
   set->count = plan.count;
   for (unsigned i = 0; i < plan.count; ++i) replace_outer(set->outer[i], plan.outer[i]);
   write_schedule(*set, plan);
+  replace_outer(hot.outer, set->outer[set->primary[1]]);
   hot.outer.inner_mtu = smallest_mtu(*set, hot.tx_streams);
   return true;
 }

@@ -272,6 +272,27 @@ TEST(Plans, TheMtuIsTheSmallestInUse) {
   EXPECT_EQ(send(), 2U) << "cut";
 }
 
+// A further path may be known when the first is not.
+TEST(Plans, ASlotWithoutAddressKeepsNoOneElseFromSending) {
+  ThreeWays t;
+  PathPlan plan = plan_for(t.one, t.a);
+  plan.outer[0] = session::OuterTemplate{};
+  plan.primary.fill(1);
+  plan.second.fill(0);
+  set_paths(t.one, plan);
+  t.one.gw.receive(kLan, t.one.from_host(t.one.outward()));
+  t.one.gw.run();
+  const std::vector<Bytes> sent = t.one.gw.sent(kWan);
+  ASSERT_EQ(sent.size(), 1U) << "and no copy to nowhere";
+  EXPECT_EQ(read_sent(sent[0]).to, t.a[1].second);
+  plan.primary.fill(0);
+  set_paths(t.one, plan);
+  t.one.gw.receive(kLan, t.one.from_host(t.one.outward()));
+  t.one.gw.run();
+  EXPECT_EQ(t.one.gw.drops(DropReason::kNoEndpoint), 1U);
+  EXPECT_EQ(t.one.gw.imbalance(), 0);
+}
+
 // ---- copies
 
 using Nonce = std::tuple<unsigned, unsigned, unsigned, unsigned>;
