@@ -21,8 +21,12 @@ void FlowSteering::timed(const std::function<void()>& call) {
   rest_until_ns_ = std::max(rest_until_ns_, end_ns + took_ns * kRestFactor);
 }
 
+FlowSteering::Judgement& FlowSteering::judgement(const Flow& flow) {
+  return judged_[flow.port][flow.ends.remote.family == 4 ? 0 : 1];
+}
+
 bool FlowSteering::supported(const Flow& flow, unsigned queue) {
-  Support& known = support_[flow.port][flow.ends.remote.family == 4 ? 0 : 1];
+  Support& known = judgement(flow).support;
   if (known == Support::kUnknown) {
     std::string why;
     timed([&] { why = driver_.validate(flow, queue); });
@@ -51,6 +55,26 @@ void FlowSteering::want(std::uint64_t session, unsigned queue, std::vector<Flow>
   due_.push_back(session);
 }
 
+void* FlowSteering::try_install(const Flow& flow, unsigned queue) {
+  Judgement& port = judgement(flow);
+  std::string why;
+  void* handle = nullptr;
+  timed([&] { handle = driver_.install(flow, queue, why); });
+  if (handle != nullptr) {
+    ++counters_.installed;
+    ++counters_.active;
+    port.refused_in_row = 0;
+    return handle;
+  }
+  ++counters_.refused;
+  spdlog::debug("flow steering: port {} refused {}: {}", flow.port, to_text(flow.ends.remote), why);
+  if (++port.refused_in_row == kRefusalsInRow) {
+    port.support = Support::kNo;
+    spdlog::info("flow steering: port {} refuses every rule ({}): it is not asked any more", flow.port, why);
+  }
+  return nullptr;
+}
+
 // The first wanted flow without a rule gets one. True: a call was made.
 bool FlowSteering::install_one(Entry& entry) {
   for (const Flow& flow : entry.wanted) {
@@ -62,13 +86,7 @@ bool FlowSteering::install_one(Entry& entry) {
     } else if (counters_.active >= kMaxFlowRules) {
       ++counters_.refused;
     } else {
-      std::string why;
-      timed([&] { rule.handle = driver_.install(flow, entry.queue, why); });
-      ++(rule.handle != nullptr ? counters_.installed : counters_.refused);
-      if (rule.handle != nullptr) ++counters_.active;
-      if (rule.handle == nullptr) {
-        spdlog::debug("flow steering: port {} refused {}: {}", flow.port, to_text(flow.ends.remote), why);
-      }
+      rule.handle = try_install(flow, entry.queue);
     }
     entry.rules.push_back(rule);
     return true;

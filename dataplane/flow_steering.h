@@ -22,6 +22,9 @@ namespace dataplane {
 
 inline constexpr unsigned kRuleCallsPerLoop = 4;
 inline constexpr std::uint64_t kRestFactor = 9;  // at most a tenth of control's time
+// So many refusals in a row by a port that said it takes such rules, and it is not asked any more: net_tap
+// says yes where the kernel then says no.
+inline constexpr unsigned kRefusalsInRow = 32;
 // Rules in all; further sessions do without.
 inline constexpr std::size_t kMaxFlowRules = 65'536;
 
@@ -82,7 +85,13 @@ class FlowSteering {
   };
   enum class Support : std::uint8_t { kUnknown, kYes, kNo };
 
+  struct Judgement {
+    Support support = Support::kUnknown;
+    unsigned refused_in_row = 0;
+  };
+  Judgement& judgement(const Flow& flow);
   bool supported(const Flow& flow, unsigned queue);
+  void* try_install(const Flow& flow, unsigned queue);
   bool step(Entry& entry);
   bool install_one(Entry& entry);
   bool remove_one(Entry& entry);
@@ -94,7 +103,7 @@ class FlowSteering {
   Clock clock_;
   std::unordered_map<std::uint64_t, Entry> entries_;
   std::deque<std::uint64_t> due_;
-  std::array<std::array<Support, 2>, kMaxPorts> support_{};  // by port and family (IPv4, IPv6)
+  std::array<std::array<Judgement, 2>, kMaxPorts> judged_{};  // by port and family (IPv4, IPv6)
   SteeringCounters counters_;
   std::uint64_t rest_until_ns_ = 0;
 };

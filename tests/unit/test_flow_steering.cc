@@ -111,6 +111,27 @@ TEST_F(FlowSteeringTest, ARefusalIsCountedAndNotRepeated) {
   EXPECT_TRUE(steering.steered(7)) << "another address is another question";
 }
 
+TEST_F(FlowSteeringTest, APortThatOnlySaysYesIsLeftAlone) {
+  port.room = 0;
+  for (std::uint64_t session = 0; session < 200; ++session) {
+    steering.want(session, 0, {flow(static_cast<std::uint8_t>(session))});
+  }
+  run();
+  EXPECT_EQ(steering.counters().refused, kRefusalsInRow);
+  EXPECT_EQ(steering.counters().unsupported, 200 - kRefusalsInRow);
+}
+
+// A table that is full now and then is no reason to give up.
+TEST_F(FlowSteeringTest, RefusalsBetweenSuccessesAreForgiven) {
+  for (unsigned i = 0; i < 200; ++i) {
+    port.room = i % 4 == 0 ? port.rules.size() + 1 : 0;
+    steering.want(i, 0, {flow(static_cast<std::uint8_t>(i))});
+    run();
+  }
+  EXPECT_EQ(steering.counters().refused, 150U);
+  EXPECT_EQ(steering.counters().unsupported, 0U);
+}
+
 TEST_F(FlowSteeringTest, ASlowPortGetsATenthOfTheTime) {
   port.cost_ns = 50'000'000;
   for (std::uint64_t session = 0; session < 200; ++session) {
