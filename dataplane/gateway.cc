@@ -58,8 +58,8 @@ void print(const std::string& text) {
 
 }  // namespace
 
-Gateway::Gateway(const GatewayConfig& config, session::EpochStore& store)
-    : topology_(build_topology(config)) {
+Gateway::Gateway(const GatewayConfig& config, session::EpochStore& store, const RpcSocket* socket)
+    : topology_(build_topology(config)), socket_(socket) {
   try {
     control_ = std::make_unique<Control>(*topology_, store);
     for (unsigned i = 0; i < topology_->workers.size(); ++i) {
@@ -83,6 +83,9 @@ void Gateway::start() {
   pdump_ = rte_pdump_init() == 0;
   if (!pdump_) spdlog::info("dpdk-dumpcap cannot attach: this EAL setup has no secondary processes");
   telemetry_ = std::make_unique<Telemetry>(*topology_, *control_, [this] { return seconds(); });
+  if (socket_ == nullptr) return;
+  rpc_ = std::make_unique<RpcService>(*socket_, control_->operator_door(), topology_->config);
+  control_->set_hook([this](std::uint64_t now_ns) { return rpc_->poll(now_ns); });
 }
 
 double Gateway::seconds() const {
@@ -134,6 +137,7 @@ Snapshot Gateway::drain() {
   discard_handed_off(*topology_);
   Snapshot snapshot = take_snapshot(*topology_, *control_, seconds());
   workers_.clear();
+  rpc_.reset();
   control_.reset();
   if (pdump_) rte_pdump_uninit();
   snapshot.pools_full = tear_down(*topology_);

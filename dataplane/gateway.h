@@ -12,6 +12,7 @@
 
 #include "dataplane/control.h"
 #include "dataplane/options.h"
+#include "dataplane/rpc_service.h"
 #include "dataplane/snapshot.h"
 #include "dataplane/telemetry.h"
 #include "dataplane/topology.h"
@@ -26,7 +27,8 @@ extern std::atomic<bool> table_requested;
 class Gateway {
  public:
   // Builds topology, control and workers and starts the ports. Throws std::runtime_error with advice.
-  Gateway(const GatewayConfig& config, session::EpochStore& store);
+  // `socket`: null: none; both outlive the gateway.
+  Gateway(const GatewayConfig& config, session::EpochStore& store, const RpcSocket* socket);
   // Everything that was not yet taken down is.
   ~Gateway();
   Gateway(const Gateway&) = delete;
@@ -50,6 +52,8 @@ class Gateway {
   std::unique_ptr<Control> control_;
   std::vector<std::unique_ptr<Worker>> workers_;
   std::unique_ptr<Telemetry> telemetry_;
+  const RpcSocket* socket_;
+  std::unique_ptr<RpcService> rpc_;
   std::atomic<bool> workers_stop_{false};
   bool launched_ = false;
   bool pdump_ = false;

@@ -140,9 +140,10 @@ struct EalCleanup {
   std::string prefix;  // of EAL's files
 };
 
-std::unique_ptr<Gateway> make_gateway(const GatewayConfig& config, session::EpochStore& store) {
+std::unique_ptr<Gateway> make_gateway(const GatewayConfig& config, session::EpochStore& store,
+                                      const RpcSocket* socket) {
   try {
-    return std::make_unique<Gateway>(config, store);
+    return std::make_unique<Gateway>(config, store, socket);
   } catch (const StoreError&) {
     throw;
   } catch (const std::runtime_error& error) {
@@ -153,6 +154,8 @@ std::unique_ptr<Gateway> make_gateway(const GatewayConfig& config, session::Epoc
 
 int run_gateway(const Options& options, const GatewayConfig& config) {
   SqliteStore store(config.state_dir, config.name);
+  std::optional<RpcSocket> socket;
+  if (!config.control.socket.empty()) socket.emplace(config.control);
   try {
     start_eal(config, options);
   } catch (const std::runtime_error& error) {
@@ -160,7 +163,7 @@ int run_gateway(const Options& options, const GatewayConfig& config) {
     return kExitDevice;
   }
   const EalCleanup cleanup;
-  const std::unique_ptr<Gateway> gateway = make_gateway(config, store);
+  const std::unique_ptr<Gateway> gateway = make_gateway(config, store, socket ? &*socket : nullptr);
   if (gateway == nullptr) return kExitDevice;
   gateway->start();
   return finish(options, gateway->run(options));
@@ -172,7 +175,10 @@ int run(int argc, char** argv) {
   if (!options) return code;
   std::vector<ConfigError> errors;
   const auto config = load_config(options->config, errors);
-  if (config) check_secrets(*config, errors);
+  if (config) {
+    check_secrets(*config, errors);
+    if (const auto error = check_control_folder(*config)) errors.push_back(*error);
+  }
   if (!errors.empty()) return report(errors);
   if (options->check) return print_check(*config);
   set_up_logging(config->log_level);
