@@ -84,6 +84,8 @@ dataplane::SessionEntry Live::entry(const std::string& name, std::uint32_t numbe
   std::array<char, 32> secret{};
   std::memcpy(secret.data() + 5, &number, sizeof(number));
   secret[0] = 0x77;
+  // A new file: one that is cut and written again is flushed to disk by some file systems.
+  std::filesystem::remove(entry.secret_file);
   std::ofstream(entry.secret_file, std::ios::binary).write(secret.data(), secret.size());
   chmod(entry.secret_file.c_str(), 0600);
   return entry;
