@@ -100,9 +100,9 @@ struct GatewayConfig {
   std::vector<SessionEntry> sessions;
   std::vector<RouteConfig> routes;
   std::string log_level = "info";
-  std::uint32_t stats_period_s = 0;  // 0: only at the end
+  std::uint32_t stats_period_s = 0;                    // 0: only at the end
   std::uint64_t replace_timeout_ns = 600'000'000'000;  // a replacement waits so long for its peer
-  bool icmp_errors = true;           // answer with "too big" and "time exceeded"
+  bool icmp_errors = true;                             // answer with "too big" and "time exceeded"
 };
 
 struct ConfigError {

@@ -71,7 +71,8 @@ Core::Core(Topology& topo, unsigned worker_index)
   for (const WorkerParts& sibling : topo.workers) handoff_out.push_back(sibling.handoff_in[index]);
   for (const Port& port : topo.ports) ports[port_count++] = make_port(port, worker_index);
   for (Fence& fence : fences) fence.until.resize(topo.workers.size());
-  for (std::uint16_t i = 0; i < topo.local_endpoints.size(); ++i) endpoints.add(i, topo.local_endpoints[i]);
+  std::uint16_t at = 0;
+  for (const session::Endpoint& local : topo.local_endpoints) endpoints.add(at++, local);
   tick();
 }
 

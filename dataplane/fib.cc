@@ -197,7 +197,9 @@ bool Fib::quick(const Key& key) const {
 // two others: the TRIE takes a second-level table to write a single block.
 std::vector<Fib::Key> Fib::guards(const Key& key) const {
   std::vector<Key> out;
-  const auto& [family, bytes, length] = key;
+  const std::uint8_t family = std::get<0>(key);
+  const std::uint8_t length = std::get<2>(key);
+  const auto& bytes = std::get<1>(key);
   std::uint32_t next = block_of(bytes);  // first block that is not known to be somebody else's
   const auto lone = [&](std::uint32_t until) {
     if (until == next + 1) out.push_back(block_key(family, next));

@@ -124,7 +124,7 @@ PathVerdict PathManager::Impl::own_echo(std::uint8_t id, const PathChallenge& va
     settle_proven(now_ns);
     return PathVerdict::kValidated;
   }
-  for (std::uint8_t i = 0; i < slots.size(); ++i) {
+  for (std::uint8_t i = 0; i < slot_count(); ++i) {
     if (!came_from(ends, slots[i].ends)) continue;
     const auto rtt = slots[i].attempt.answer(id, value, now_ns);
     if (!rtt) continue;
@@ -214,7 +214,7 @@ void PathManager::on_traffic(std::uint64_t rx_pkts, std::uint64_t tx_pkts, std::
 void PathManager::on_timer(std::uint64_t now_ns) {
   Impl& s = *impl_;
   s.run_candidates(now_ns);
-  for (std::uint8_t i = 1; i < s.slots.size(); ++i) s.run_slot_attempt(i, now_ns);
+  for (std::uint8_t i = 1; i < s.slot_count(); ++i) s.run_slot_attempt(i, now_ns);
   s.run_probes(now_ns);
   // A move asks for probes at once, of the new address and of the one that was left.
   const auto moved_now = [&](const Slot& slot) { return slot.moved_ns == now_ns; };
@@ -283,7 +283,7 @@ bool PathManager::migrating() const {
 std::vector<PathSlotView> PathManager::view() const {
   const Impl& s = *impl_;
   std::vector<PathSlotView> out;
-  for (std::uint8_t i = 0; i < s.slots.size(); ++i) {
+  for (std::uint8_t i = 0; i < s.slot_count(); ++i) {
     const Slot& slot = s.slots[i];
     const Pulse& p = slot.pulse;
     PathSlotView v;
@@ -303,7 +303,7 @@ std::vector<PathSlotView> PathManager::view() const {
       return one.slot == i && one.attempt.phase == Attempt::Phase::kRunning;
     });
     if (c != s.candidates.end()) v.candidate = c->ends;
-    out.push_back(std::move(v));
+    out.push_back(v);
   }
   return out;
 }

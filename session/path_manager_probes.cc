@@ -164,7 +164,7 @@ void PathManager::Impl::run_fallback(std::uint8_t index, std::uint64_t now_ns) {
 }
 
 void PathManager::Impl::run_probes(std::uint64_t now_ns) {
-  for (std::uint8_t i = 0; i < slots.size(); ++i) {
+  for (std::uint8_t i = 0; i < slot_count(); ++i) {
     run_fallback(i, now_ns);
     run_slot_probes(i, now_ns);
   }

@@ -212,6 +212,7 @@ struct PathManager::Impl {
   void fill_quota(PathSchedule& out, const std::array<unsigned, kTxPaths>& quota) const;
   void rebuild(std::uint64_t now_ns);
   bool in_use(std::uint8_t slot) const;
+  std::uint8_t slot_count() const { return static_cast<std::uint8_t>(slots.size()); }  // at most kTxPaths
 
   PathPolicy policy;
   Random random;

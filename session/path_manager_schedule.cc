@@ -31,7 +31,7 @@ bool PathManager::Impl::usable(std::uint8_t index) const {
 
 std::uint8_t PathManager::Impl::best(std::uint8_t except) const {
   std::uint8_t found = kNoPath;
-  for (std::uint8_t i = 0; i < slots.size(); ++i) {
+  for (std::uint8_t i = 0; i < slot_count(); ++i) {
     if (i == except || !usable(i)) continue;
     if (found == kNoPath || cost(slots[i]) < cost(slots[found])) found = i;
   }
@@ -68,7 +68,7 @@ std::array<double, kTxPaths> PathManager::Impl::shares() const {
   std::array<double, kTxPaths> share{};
   double sum = 0;
   unsigned measured = 0;
-  for (std::uint8_t i = 0; i < slots.size(); ++i) {
+  for (std::uint8_t i = 0; i < slot_count(); ++i) {
     if (!usable(i) || policy.weight[i] != 0) continue;
     const double srtt = slots[i].pulse.rtt.known ? cost(slots[i]) : static_cast<double>(kPatienceNs);
     quality[i] = 1 / (srtt * (1 + slots[i].pulse.loss));
@@ -76,7 +76,7 @@ std::array<double, kTxPaths> PathManager::Impl::shares() const {
     ++measured;
   }
   double total = 0;
-  for (std::uint8_t i = 0; i < slots.size(); ++i) {
+  for (std::uint8_t i = 0; i < slot_count(); ++i) {
     if (!usable(i)) continue;
     share[i] = policy.weight[i] != 0 ? policy.weight[i] : quality[i] / sum * measured;
     total += share[i];
@@ -114,7 +114,7 @@ void PathManager::Impl::spread(PathSchedule& out) {
   std::array<double, kTxPaths> rest{};
   unsigned given = 0;
   unsigned bits = 0;
-  for (std::uint8_t i = 0; i < slots.size(); ++i) {
+  for (std::uint8_t i = 0; i < slot_count(); ++i) {
     const double exact = share[i] * streams;
     want[i] = static_cast<unsigned>(std::floor(exact));
     rest[i] = exact - want[i];
@@ -138,7 +138,7 @@ void PathManager::Impl::rebuild(std::uint64_t now_ns) {
   choose_active(now_ns);
   PathSchedule out;
   out.count = static_cast<unsigned>(slots.size());
-  for (std::uint8_t i = 0; i < slots.size(); ++i) {
+  for (std::uint8_t i = 0; i < slot_count(); ++i) {
     out.slot[i] = {slots[i].ends, policy.unmodified_peer ? std::uint8_t{0} : i};
   }
   out.primary.fill(active);

@@ -90,6 +90,7 @@ std::string rows_table(const Json& list, std::vector<std::string> titles,
   Table table(std::move(titles));
   for (const Json& one : list) {
     std::vector<std::string> cells;
+    cells.reserve(keys.size());
     for (const char* key : keys) cells.push_back(cell(one, key));
     table.row(std::move(cells));
   }
