@@ -31,9 +31,9 @@ void print(const ChaosCounts& c) {
       n(c.sent), n(c.delivered), n(c.datagrams), n(c.lost), n(c.delayed), n(c.repeated), n(c.unreachable));
   std::printf(
       "  rebinds %llu, spoofed %llu, garbage %llu, rekeys %llu (%llu refused), migrations %llu, probes %llu, "
-      "store failures %llu, restarts %llu\n",
+      "store failures %llu, restarts %llu (%llu left out)\n",
       n(c.rebinds), n(c.spoofed), n(c.garbage), n(c.rekeys), n(c.rekeys_refused), n(c.migrations),
-      n(c.probes), n(c.store_failures), n(c.restarts));
+      n(c.probes), n(c.store_failures), n(c.restarts), n(c.restarts_left_out));
 }
 
 void add(ChaosCounts& sum, const ChaosCounts& c) {
@@ -42,6 +42,7 @@ void add(ChaosCounts& sum, const ChaosCounts& c) {
   sum.rebinds += c.rebinds, sum.spoofed += c.spoofed, sum.garbage += c.garbage, sum.rekeys += c.rekeys;
   sum.rekeys_refused += c.rekeys_refused, sum.migrations += c.migrations, sum.probes += c.probes;
   sum.store_failures += c.store_failures, sum.restarts += c.restarts;
+  sum.restarts_left_out += c.restarts_left_out;
 }
 
 // One round; empty: all is well.

@@ -236,11 +236,25 @@ void Chaos::fail_store() {
   store_heals_ns_[at] = net_.now_ns + (1 + below(500)) * kMs;
 }
 
+// A crash costs an epoch, and own rekeys leave no room for it within the peer's catch-up: a gateway that
+// jumped 16 epochs ahead of a peer that hears nothing, then crashed, is out of that peer's reach for good.
+bool Chaos::peer_could_follow(unsigned at) {
+  for (unsigned i = 0; i < kSessions; ++i) {
+    const unsigned resumes_at = end(at).view(first_ + i).taken + 1U;
+    if (resumes_at > end(1 - at).view(first_ + i).epoch + session::MAX_REKEY_CATCHUP) return false;
+  }
+  return true;
+}
+
 // A crash: what was under way on the wire is still there afterwards, everything in memory is gone.
 void Chaos::restart() {
   if (counts_.restarts >= kMaxRestarts) return;
   const auto at = static_cast<unsigned>(below(2));
   if (store_heals_ns_[at] != 0) return;
+  if (!peer_could_follow(at)) {
+    ++counts_.restarts_left_out;
+    return;
+  }
   ++counts_.restarts;
   net_.settle();
   collect(at);

@@ -23,7 +23,7 @@ struct ChaosCounts {
   std::uint64_t sent = 0, delivered = 0;
   std::uint64_t datagrams = 0, lost = 0, delayed = 0, repeated = 0, unreachable = 0;
   std::uint64_t rebinds = 0, spoofed = 0, garbage = 0, rekeys = 0, rekeys_refused = 0;
-  std::uint64_t migrations = 0, probes = 0, store_failures = 0, restarts = 0;
+  std::uint64_t migrations = 0, probes = 0, store_failures = 0, restarts = 0, restarts_left_out = 0;
 };
 
 class Chaos {
@@ -70,6 +70,7 @@ class Chaos {
   void rekey();
   void migrate();
   void fail_store();
+  [[nodiscard]] bool peer_could_follow(unsigned at);
   void restart();
 
   void traffic(unsigned per_end);
