@@ -356,7 +356,7 @@ void explore(const char* what, unsigned kinds, unsigned depth) {
   const model::Explored result = explorer.explore(depth);
   model::print(what, depth, result);
   EXPECT_EQ(result.violation, "");
-  EXPECT_GT(result.states, 200U);
+  EXPECT_GT(result.states, 100U);
 }
 
 TEST(ModelEpochs, AllActions) {
