@@ -313,6 +313,20 @@ bool Chaos::in_one_epoch() const {
   return true;
 }
 
+// Each end sends to an address that the other has: after many moves at once the right one waits its turn
+// among those that do not answer.
+bool Chaos::found_each_other() const {
+  for (unsigned i = 0; i < kSessions; ++i) {
+    const std::string of_b = net_.a.view(first_ + i).peer;
+    const std::string of_a = net_.b.view(first_ + i).peer;
+    const auto is_wan = [](const End& end, const std::string& peer) {
+      return peer == dataplane::to_text(end.wan(4)) || peer == dataplane::to_text(end.wan(6));
+    };
+    if (!is_wan(net_.b, of_b) || !is_wan(net_.a, of_a)) return false;
+  }
+  return true;
+}
+
 std::uint32_t Chaos::keys_in_use(const End& at) const {
   std::uint32_t used = 0;
   for (const dataplane::WorkerParts& w : at.gw->topology().workers)
@@ -339,7 +353,7 @@ void Chaos::check_passage() {
     collect(1);
   }
   const auto lost = std::count(arrived_.begin() + static_cast<std::ptrdiff_t>(before), arrived_.end(), false);
-  if (lost != 0) wrong(fmt::format("{} packets were lost on a healed network", lost));
+  if (lost != 0) wrong(fmt::format("{} packets were lost on a healed network{}", lost, states()));
 }
 
 // Tables return to what they held before anything happened.
@@ -361,7 +375,7 @@ void Chaos::heal() {
   // and the last validated one, so an initiator that is behind must be found at one of them.
   outside_.reset();
   for (const unsigned at : {0U, 1U}) end(at).store.fail(false);
-  for (unsigned i = 0; i < 600 && (i < 20 || !in_one_epoch()); ++i) {
+  for (unsigned i = 0; i < 600 && (i < 20 || !in_one_epoch() || !found_each_other()); ++i) {
     for (unsigned s = 0; s < kSessions; ++s) {
       send(0, s);
       send(1, s);
@@ -373,6 +387,7 @@ void Chaos::heal() {
     collect(1);
   }
   if (!in_one_epoch()) wrong("the ends did not meet in one epoch and state within a minute" + states());
+  if (!found_each_other()) wrong("the ends did not find each other's address within a minute" + states());
   check_passage();
   check_tables();
   check_books("at the end");

@@ -77,6 +77,7 @@ class Chaos {
   void send(unsigned at, unsigned index);
   void collect(unsigned at);
   [[nodiscard]] bool in_one_epoch() const;
+  [[nodiscard]] bool found_each_other() const;
   [[nodiscard]] std::string states() const;
   [[nodiscard]] std::uint32_t keys_in_use(const End& end) const;
   void check_books(const char* when);
