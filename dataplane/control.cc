@@ -1,11 +1,11 @@
 #include "dataplane/control.h"
 
-#include <chrono>
 #include <functional>
 #include <stdexcept>
 
 #include <rte_ring.h>
 
+#include "dataplane/clock.h"
 #include "dataplane/control_punts.h"
 #include "dataplane/control_routes.h"
 #include "dataplane/gateway_operator.h"
@@ -21,16 +21,12 @@ namespace {
 constexpr unsigned kMessagesPerPoll = 256;
 constexpr unsigned kPuntsPerPoll = 64;
 
-std::uint64_t machine_ns() {
-  return static_cast<std::uint64_t>(std::chrono::steady_clock::now().time_since_epoch().count());
-}
-
 }  // namespace
 
 struct Control::Impl {
   Impl(Topology& t, session::EpochStore& store, Clock time)
       : topology(t),
-        clock(time ? std::move(time) : Clock(machine_ns)),
+        clock(time ? std::move(time) : Clock(steady_ns)),
         io(t),
         neighbours(t.ports, io),
         sessions(t, store, io, neighbours, events),

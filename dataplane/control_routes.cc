@@ -13,10 +13,6 @@ std::string text_of(const IpPrefix& prefix) {
   return fmt::format("{}/{}", to_text(prefix.address), prefix.length);
 }
 
-OperatorResult fail(OperatorStatus status, std::string message) {
-  return OperatorResult{status, std::move(message)};
-}
-
 std::string no_room(const IpPrefix& prefix) {
   return fmt::format("route {}: no room in the route tables", text_of(prefix));
 }

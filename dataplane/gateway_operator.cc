@@ -28,13 +28,11 @@ OperatorResult GatewayDoor::session_replace(const std::string& old_name, const S
 }
 
 OperatorResult GatewayDoor::session_rekey(const std::string& name, unsigned steps) {
-  if (!sessions_.hop_of(name)) {
-    return {OperatorStatus::kNotFound, "no session is named \"" + name + "\""};
-  }
+  if (!sessions_.hop_of(name)) return no_session(name);
   const std::string why = sessions_.request_rekey(name, steps, clock_());
   if (why.empty()) return {};
   const bool bad = steps == 0 || steps > session::MAX_REKEY_CATCHUP;
-  return {bad ? OperatorStatus::kInvalid : OperatorStatus::kRefused, "session \"" + name + "\": " + why};
+  return fail(bad ? OperatorStatus::kInvalid : OperatorStatus::kRefused, "session \"" + name + "\": " + why);
 }
 
 std::vector<SessionView> GatewayDoor::sessions() const {

@@ -8,6 +8,7 @@
 #include <cstdint>
 #include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "dataplane/config.h"
@@ -31,6 +32,12 @@ struct OperatorResult {
   std::string message;  // empty when ok, else what is wrong and what to do
   [[nodiscard]] bool ok() const { return status == OperatorStatus::kOk; }
 };
+inline OperatorResult fail(OperatorStatus status, std::string message) {
+  return OperatorResult{status, std::move(message)};
+}
+inline OperatorResult no_session(const std::string& name) {
+  return fail(OperatorStatus::kNotFound, "no session is named \"" + name + "\"");
+}
 
 struct RouteView {
   IpPrefix prefix;

@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <array>
 #include <cerrno>
-#include <chrono>
 
 #include <fmt/core.h>
 #include <poll.h>
@@ -11,16 +10,14 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "dataplane/clock.h"
+
 namespace dataplane {
 namespace {
 
 // New clients and events of one look.
 constexpr unsigned kAcceptsPerPoll = 4;
 constexpr std::size_t kEventsPerPoll = 64;
-
-std::uint64_t clock_ns() {
-  return static_cast<std::uint64_t>(std::chrono::steady_clock::now().time_since_epoch().count());
-}
 
 // Tells a client that is not taken why. It may miss it, so nothing waits for that.
 void turn_away(int fd, const Json& error) {
@@ -50,7 +47,7 @@ RpcServer::~RpcServer() = default;
 
 unsigned RpcServer::poll(std::uint64_t now_ns) {
   if (now_ns < next_ns_) return 0;
-  const std::uint64_t begin_ns = clock_ns();
+  const std::uint64_t begin_ns = steady_ns();
   unsigned done = look();
   done += work();
   for (auto& client : clients_) {
@@ -58,7 +55,7 @@ unsigned RpcServer::poll(std::uint64_t now_ns) {
     write_to(*client);
   }
   drop_finished();
-  next_ns_ = now_ns + std::max(kRpcPollGapNs, kRpcRest * (clock_ns() - begin_ns));
+  next_ns_ = now_ns + std::max(kRpcPollGapNs, kRpcRest * (steady_ns() - begin_ns));
   return done;
 }
 
@@ -133,10 +130,10 @@ unsigned RpcServer::read_from(Client& client) const {
 
 // One request of each client in turn, until the budget is used up.
 unsigned RpcServer::work() {
-  const std::uint64_t end_ns = clock_ns() + kRpcPollNs;
+  const std::uint64_t end_ns = steady_ns() + kRpcPollNs;
   unsigned done = 0;
   std::size_t idle = 0;
-  while (idle < clients_.size() && done < kRpcRequestsPerPoll && (done == 0 || clock_ns() < end_ns)) {
+  while (idle < clients_.size() && done < kRpcRequestsPerPoll && (done == 0 || steady_ns() < end_ns)) {
     Client& client = *clients_[turn_++ % clients_.size()];
     if (!client.line.overflowed() && client.line.step()) {
       ++done;

@@ -9,14 +9,6 @@
 namespace dataplane {
 namespace {
 
-OperatorResult fail(OperatorStatus status, std::string message) {
-  return OperatorResult{status, std::move(message)};
-}
-
-OperatorResult unknown(const std::string& name) {
-  return fail(OperatorStatus::kNotFound, "no session is named \"" + name + "\"");
-}
-
 constexpr const char* kStoreFails =
     "the state store cannot be written, so no session can be added; see the log for the reason";
 
@@ -111,7 +103,7 @@ OperatorResult SessionLifecycle::add(const SessionEntry& entry, const std::vecto
 OperatorResult SessionLifecycle::route_add(const RouteConfig& route, std::uint64_t now_ns) {
   if (route.lan_gateway) return routes_.add(route, std::nullopt, now_ns);
   const Managed* s = sessions_.named(route.session);
-  if (s == nullptr) return unknown(route.session);
+  if (s == nullptr) return no_session(route.session);
   if (s->stage >= Stage::kLeaving) {
     return fail(OperatorStatus::kRefused, "session \"" + route.session + "\" is being removed");
   }
@@ -184,7 +176,7 @@ void SessionLifecycle::give_up(Managed& s, const std::string& why) {
 OperatorResult SessionLifecycle::remove(const std::string& name, std::uint64_t drain_ns,
                                         std::uint64_t now_ns) {
   Managed* s = sessions_.named(name);
-  if (s == nullptr) return unknown(name);
+  if (s == nullptr) return no_session(name);
   if (s->stage >= Stage::kLeaving) {
     return fail(OperatorStatus::kRefused, "session \"" + name + "\" is being removed already");
   }
@@ -246,7 +238,7 @@ bool SessionLifecycle::send_remove(Managed& s) {
 OperatorResult SessionLifecycle::replace(const std::string& old_name, const SessionEntry& entry,
                                          std::uint64_t drain_ns, std::uint64_t now_ns) {
   Managed* old = sessions_.named(old_name);
-  if (old == nullptr) return unknown(old_name);
+  if (old == nullptr) return no_session(old_name);
   if (old->stage != Stage::kLive) {
     return fail(OperatorStatus::kRefused, "session \"" + old_name + "\" is being added or removed");
   }

@@ -1,7 +1,6 @@
 #include "dataplane/session_manager.h"
 
 #include <algorithm>
-#include <chrono>
 #include <cstring>
 #include <stdexcept>
 
@@ -10,21 +9,13 @@
 #include <spdlog/spdlog.h>
 
 #include "crypto/secret.h"
+#include "dataplane/clock.h"
 #include "dataplane/pkt_meta.h"
 #include "dataplane/session_manager_pvt.h"
 
 namespace dataplane {
 
 using session::DropReason;
-
-namespace {
-
-// Of control's own loop, for how long calls take.
-std::uint64_t clock_ns() {
-  return static_cast<std::uint64_t>(std::chrono::steady_clock::now().time_since_epoch().count());
-}
-
-}  // namespace
 
 SessionManager::SessionManager(Topology& topology, session::EpochStore& store, ControlIo& io,
                                Neighbours& neighbours, EventLog& events)
@@ -35,7 +26,7 @@ SessionManager::SessionManager(Topology& topology, session::EpochStore& store, C
       events_(events),
       paths_(topology, io, neighbours),
       flow_driver_(topology),
-      steering_(static_cast<unsigned>(topology.workers.size()), flow_driver_, clock_ns),
+      steering_(static_cast<unsigned>(topology.workers.size()), flow_driver_, steady_ns),
       by_slot_(topology.workers.size()) {
   for (const WorkerParts& worker : topology.workers) slots_.emplace_back(worker.shard->limits().sessions);
 }
@@ -337,7 +328,7 @@ void SessionManager::finish() {
 
 std::string SessionManager::request_rekey(const std::string& name, unsigned steps, std::uint64_t now_ns) {
   Managed* found = named(name);
-  if (found == nullptr) return "no session is named \"" + name + "\"";
+  if (found == nullptr) return no_session(name).message;
   if (steps == 0 || steps > session::MAX_REKEY_CATCHUP) {
     return fmt::format("a rekey goes 1 to {} epochs ahead", session::MAX_REKEY_CATCHUP);
   }

@@ -53,10 +53,6 @@ std::uint64_t read(const std::uint64_t& value) {
   return __atomic_load_n(&value, __ATOMIC_RELAXED);
 }
 
-OperatorResult fail(OperatorStatus status, std::string message) {
-  return {status, std::move(message)};
-}
-
 }  // namespace
 
 std::uint64_t SessionManager::steering_key(const Managed& s) {
@@ -183,7 +179,7 @@ OperatorResult SessionManager::path_migrate(const std::string& name, unsigned sl
                                             const std::optional<session::Endpoint>& remote,
                                             std::uint64_t now_ns) {
   Managed* s = named(name);
-  if (s == nullptr) return fail(OperatorStatus::kNotFound, "no session is named \"" + name + "\"");
+  if (s == nullptr) return no_session(name);
   const session::PathSchedule& schedule = s->control->path_manager().schedule();
   if (slot >= schedule.count) {
     return fail(OperatorStatus::kNotFound,
@@ -206,7 +202,7 @@ OperatorResult SessionManager::path_migrate(const std::string& name, unsigned sl
 
 OperatorResult SessionManager::path_probe(const std::string& name, unsigned slot, std::uint64_t now_ns) {
   Managed* s = named(name);
-  if (s == nullptr) return fail(OperatorStatus::kNotFound, "no session is named \"" + name + "\"");
+  if (s == nullptr) return no_session(name);
   const unsigned count = s->control->path_manager().schedule().count;
   if (slot >= count) {
     return fail(OperatorStatus::kNotFound,

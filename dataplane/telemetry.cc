@@ -196,19 +196,26 @@ int on_sessions(const char*, const char* params, rte_tel_data* d) {
   return 0;
 }
 
-int on_session(const char*, const char* params, rte_tel_data* d) {
+// What `answer` says of the session that is named.
+template <typename Answer>
+int about_session(const char* name, const Answer& answer) {
   Source& from = source();
   const std::lock_guard guard(from.mutex);
   if (from.control == nullptr) return -ENODEV;
-  if (params == nullptr) return -EINVAL;
+  if (name == nullptr) return -EINVAL;
   const std::lock_guard control(from.control->lock());
   for (const SessionView& view : from.control->sessions()) {
-    if (view.name != params) continue;
+    if (view.name == name) return answer(view);
+  }
+  return -ENOENT;
+}
+
+int on_session(const char*, const char* params, rte_tel_data* d) {
+  return about_session(params, [d](const SessionView& view) {
     rte_tel_data_start_dict(d);
     fill_session(d, view);
     return 0;
-  }
-  return -ENOENT;
+  });
 }
 
 void fill_path(rte_tel_data* d, const SessionView& v, std::size_t i) {
@@ -231,19 +238,12 @@ void fill_path(rte_tel_data* d, const SessionView& v, std::size_t i) {
 }
 
 int on_paths(const char*, const char* params, rte_tel_data* d) {
-  Source& from = source();
-  const std::lock_guard guard(from.mutex);
-  if (from.control == nullptr) return -ENODEV;
-  if (params == nullptr) return -EINVAL;
-  const std::lock_guard control(from.control->lock());
-  for (const SessionView& view : from.control->sessions()) {
-    if (view.name != params) continue;
+  return about_session(params, [d](const SessionView& view) {
     std::size_t i = 0;
     return answer_list(d, view.paths, [&](rte_tel_data* entry, const session::PathSlotView&) {
       fill_path(entry, view, i++);
     });
-  }
-  return -ENOENT;
+  });
 }
 
 int on_steering(const char*, const char*, rte_tel_data* d) {

@@ -35,6 +35,13 @@ void SessionControl::Impl::enter_state(LifeState next, SessionEvent said) {
   event(said);
 }
 
+// Closing, closed and dead are others' to enter and nobody's to leave.
+void SessionControl::Impl::set_migrating(bool on) {
+  const LifeState wanted = on ? LifeState::kMigrating : LifeState::kConnected;
+  if (!open() || state == wanted) return;
+  enter_state(wanted, on ? SessionEvent::kMigrating : SessionEvent::kSettled);
+}
+
 // Everything that would make the session act by itself.
 void SessionControl::Impl::stop_timers() {
   probe_due_ns = ahead_expiry_ns = path_expiry_ns = key_retry_ns = interval_due_ns = life.due_ns =
@@ -178,10 +185,7 @@ void SessionControl::on_traffic(const TrafficReport& report, std::uint64_t now_n
 }
 
 void SessionControl::set_migrating(bool on) {
-  Impl& s = *impl_;
-  const LifeState wanted = on ? LifeState::kMigrating : LifeState::kConnected;
-  if (!s.open() || s.state == wanted) return;
-  s.enter_state(wanted, on ? SessionEvent::kMigrating : SessionEvent::kSettled);
+  impl_->set_migrating(on);
 }
 
 bool SessionControl::close() {

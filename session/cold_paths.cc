@@ -34,11 +34,8 @@ void SessionControl::Impl::push_schedule() {
   push_path(std::move(command));
 }
 
-// Closing, closed and dead are others' to enter and nobody's to leave.
 void SessionControl::Impl::push_state() {
-  const LifeState wanted = manager.migrating() ? LifeState::kMigrating : LifeState::kConnected;
-  if (!has_paths || !open() || state == wanted || outbox.size() >= kMaxQueuedPathCommands) return;
-  enter_state(wanted, wanted == LifeState::kMigrating ? SessionEvent::kMigrating : SessionEvent::kSettled);
+  if (has_paths && outbox.size() < kMaxQueuedPathCommands) set_migrating(manager.migrating());
 }
 
 // An address that answered is worth a record, yet not one for every move: what flaps must not wear the store,

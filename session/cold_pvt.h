@@ -68,6 +68,7 @@ struct SessionControl::Impl {
   bool ended() const { return state == LifeState::kClosed || state == LifeState::kDead; }
   bool open() const { return state == LifeState::kConnected || state == LifeState::kMigrating; }
   void enter_state(LifeState next, SessionEvent said);
+  void set_migrating(bool on);
   void heard_from(std::uint64_t at_ns);
   void stop_timers();
   void sample(const TrafficReport& report, std::uint64_t now_ns);

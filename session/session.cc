@@ -5,12 +5,12 @@
 #include <utility>
 
 #include "session/bundle.h"
+#include "session/source_tag.h"
 
 namespace session {
 namespace {
 
 constexpr std::uint64_t kMsNs = 1'000'000;
-constexpr std::size_t kMaxStreamsWatched = 1024;  // for which the newest packet is known
 constexpr std::size_t kMaxOutgoing = 64;  // control packets that nobody fetched; the oldest is given up
 
 std::span<crypto::KeySlot> slots_in(const crypto::SecureBlock& memory, std::uint32_t count) {
@@ -27,6 +27,7 @@ ShardLimits Session::limits_of(const SessionConfig& config) {
   limits.window_bits = config.window_bits;
   limits.streams_per_session = config.windows;
   limits.older_blocks = 1;
+  limits.path_sets = 1;
   limits.ahead_tokens = config.policy.trial_burst;  // one budget, met twice
   limits.ahead_per_second = config.policy.trials_per_second;
   return limits;
@@ -144,28 +145,15 @@ Received Session::receive(std::span<const std::uint8_t> datagram, std::uint64_t 
   const RxPick picked = pick(datagram, fields, now_ns);
   if (picked.drop != DropReason::kNone) return dropped(std::move(out), picked.drop);
   if (!open(datagram, frame, fields, picked)) return dropped(std::move(out), DropReason::kAuth);
+  const std::uint32_t source = from.remote.family == 0 ? 0 : source_tag(from.remote, from.local);
   const RxOutcome outcome =
-      shard_->accept(kSlot, fields, picked.branch, static_cast<std::uint32_t>(text_.size()), now_ns);
-  if (outcome.action != RxAction::kDrop && outcome.action != RxAction::kPathValidation) {
-    look_at_source(fields, from, datagram.size(), now_ns);
+      shard_->accept(kSlot, fields, picked.branch, static_cast<std::uint32_t>(text_.size()), now_ns, source);
+  if (outcome.new_source && schedule_) {
+    control_->on_source(fields.path, from, static_cast<std::uint32_t>(datagram.size()), now_ns);
   }
   act(out, outcome, fields, from, now_ns);
   settle(now_ns);
   return out;
-}
-
-// Newer than all before on its stream, and from elsewhere: what a worker reports of a packet.
-void Session::look_at_source(const RxFields& fields, const PathEnds& from, std::size_t bytes,
-                             std::uint64_t now_ns) {
-  if (!schedule_ || from.remote.family == 0) return;
-  if (newest_.size() >= kMaxStreamsWatched) newest_.clear();
-  const auto [at, first] = newest_.try_emplace(fields.stream, fields.sequence);
-  if (!first && static_cast<std::int32_t>(fields.sequence - at->second) <= 0) return;
-  at->second = fields.sequence;
-  for (unsigned i = 0; i < schedule_->count; ++i) {
-    if (schedule_->slot[i].ends == from) return;
-  }
-  control_->on_source(fields.path, from, static_cast<std::uint32_t>(bytes), now_ns);
 }
 
 void Session::act(Received& out, const RxOutcome& outcome, const RxFields& fields, const PathEnds& from,
@@ -397,12 +385,22 @@ void Session::apply(const CmdRekey&) {
 void Session::apply(const CmdPathValidated& c) {
   (void)commands_->set_path_validated(kSlot, kGeneration, c.path, c.validated);
 }
+// Addresses are the caller's to write; the shard learns by which it is to know its peer.
 void Session::apply(const CmdSetPaths& c) {
   schedule_ = c.schedule;
-  for (unsigned id = 0; id <= kMaxEpoch; ++id) {
-    const bool open = (c.validated[id / 64] >> (id % 64) & 1U) != 0;
-    (void)commands_->set_path_validated(kSlot, kGeneration, static_cast<std::uint8_t>(id), open);
+  PathPlan plan;
+  plan.slot = kSlot;
+  plan.generation = kGeneration;
+  plan.count = schedule_->count;
+  plan.primary = schedule_->primary;
+  plan.second = schedule_->second;
+  plan.validated_paths = c.validated;
+  for (unsigned i = 0; i < plan.count; ++i) {
+    const PathEnds& ends = schedule_->slot[i].ends;
+    if (ends.remote.family != 0) plan.source_tag[i] = source_tag(ends.remote, ends.local);
+    plan.outer[i].path_id = schedule_->slot[i].path_id;
   }
+  (void)commands_->set_paths(plan);
 }
 void Session::apply(const CmdSetState& c) {
   (void)commands_->set_state(kSlot, kGeneration, c.state);

@@ -12,7 +12,6 @@
 #include <optional>
 #include <span>
 #include <string>
-#include <unordered_map>
 #include <vector>
 
 #include "crypto/aead.h"
@@ -161,7 +160,6 @@ class Session {
            std::uint64_t now_ns);
   void deliver(Received& out, bool bundle);
   void path_validation(Received& out, const PathEnds& from, std::uint64_t now_ns);
-  void look_at_source(const RxFields& fields, const PathEnds& from, std::size_t bytes, std::uint64_t now_ns);
   // Reports to control, writes the store, carries out commands, until nothing is left to do.
   void settle(std::uint64_t now_ns);
   bool report(std::uint64_t now_ns);
@@ -197,7 +195,6 @@ class Session {
   };
   std::deque<Outgoing> outgoing_;
   std::shared_ptr<const PathSchedule> schedule_;
-  std::unordered_map<std::uint16_t, std::uint32_t> newest_;  // highest sequence of each stream, with paths
   std::uint64_t replay_rejected_ = 0;
   std::uint64_t aead_failed_ = 0;
   std::uint64_t unencrypted_ = 0;

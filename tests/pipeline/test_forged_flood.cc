@@ -52,10 +52,10 @@ double sample(Site& site, Make make) {
   return static_cast<double>(rte_rdtsc_precise() - begin) / kSample;
 }
 
-double median(std::vector<double> values) {
-  std::nth_element(values.begin(), values.begin() + static_cast<std::ptrdiff_t>(values.size() / 2),
-                   values.end());
-  return values[values.size() / 2];
+double quantile(std::vector<double> values, double share) {
+  const auto at = static_cast<std::size_t>(share * static_cast<double>(values.size()));
+  std::nth_element(values.begin(), values.begin() + static_cast<std::ptrdiff_t>(at), values.end());
+  return values[at];
 }
 
 struct Flood {
@@ -83,8 +83,10 @@ TEST(ForgedFlood, CostsLessThanOrdinaryPacketsAndChangesNothing) {
   {
     Site site("f", {});
     const Flood found = flood(site);
-    const double forged_cost = median(found.forged_cycles);
-    const double ordinary_cost = median(found.ordinary_cycles);
+    // Half of the rounds may be disturbed on a machine that others use; what a packet costs shows in the
+    // undisturbed ones.
+    const double forged_cost = quantile(found.forged_cycles, 0.1);
+    const double ordinary_cost = quantile(found.ordinary_cycles, 0.1);
     std::printf("forged packet %.0f cycles, ordinary packet of %zu bytes %.0f cycles, ratio %.2f\n",
                 forged_cost, kPayload, ordinary_cost, forged_cost / ordinary_cost);
     if (kTimesMeanSomething) {

@@ -2,7 +2,6 @@
 #include <gtest/gtest.h>
 
 #include "dataplane/mailbox.h"
-#include "session/table.h"
 #include "tests/support/paths.h"
 
 namespace {
@@ -13,13 +12,6 @@ using dataplane::HopKind;
 using dataplane::Message;
 using dataplane::MessageKind;
 using session::DropReason;
-
-SiteOptions two_workers() {
-  SiteOptions o;
-  o.gateway.workers = 2;
-  while (session::shard_of(session_id(o.seed).data(), 2) != 1) ++o.seed;
-  return o;
-}
 
 Message fence(std::uint32_t number) {
   Message m;

@@ -5,7 +5,6 @@
 #include <gtest/gtest.h>
 
 #include "dataplane/mailbox.h"
-#include "session/table.h"
 #include "tests/support/site.h"
 
 namespace {
@@ -16,26 +15,10 @@ using dataplane::MessageKind;
 using dataplane::NeighbourState;
 using session::DropReason;
 
-Message command(MessageKind kind, const Installed& s) {
-  Message m;
-  m.kind = kind;
-  m.slot = s.slot;
-  m.generation = s.generation;
-  return m;
-}
-
 unsigned count(const std::vector<Message>& messages, MessageKind kind) {
   unsigned n = 0;
   for (const Message& m : messages) n += m.kind == kind ? 1 : 0;
   return n;
-}
-
-// Options of a site with two workers whose session lives on worker 1.
-SiteOptions two_workers() {
-  SiteOptions o;
-  o.gateway.workers = 2;
-  while (session::shard_of(session_id(o.seed).data(), 2) != 1) ++o.seed;
-  return o;
 }
 
 TEST(HandOff, PhantomPacketsReachTheOwnerInOrder) {

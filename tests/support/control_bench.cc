@@ -85,15 +85,7 @@ ControlBench::ControlBench(unsigned workers, std::uint32_t mailbox) {
 ControlBench::~ControlBench() {
   if (control) control->finish();
   control.reset();
-  for (const char* all : {"0.0.0.0/0", "::/0"}) topology.fib->remove(prefix(all));
-  for (const dataplane::Port& port : topology.ports) {
-    for (dataplane::IpPrefix ours : port.config.addresses) {
-      topology.fib->remove(ours);
-      ours.length = ours.address.family == 4 ? 32 : 128;
-      topology.fib->remove(ours);
-    }
-  }
-  for (const dataplane::RouteConfig& route : topology.config.routes) topology.fib->remove(route.prefix);
+  clean_fib(topology);
   spare_fib() = std::move(topology.fib);
   for (dataplane::WorkerParts& parts : topology.workers) {
     for (rte_ring* r : {parts.to_worker, parts.to_control, parts.punt}) rte_ring_free(r);

@@ -61,13 +61,7 @@ Live::~Live() {
   for (const dataplane::RouteView& view : door().routes()) topology.fib->remove(view.prefix);
   control->finish();
   control.reset();
-  for (const dataplane::Port& port : topology.ports) {
-    for (dataplane::IpPrefix ours : port.config.addresses) {
-      topology.fib->remove(ours);
-      ours.length = ours.address.family == 4 ? 32 : 128;
-      topology.fib->remove(ours);
-    }
-  }
+  clean_fib(topology);
   std::filesystem::remove_all(directory_);
 }
 

@@ -31,14 +31,6 @@ Endpoint endpoint_at(const std::uint8_t* address, std::uint8_t family, const std
 
 }  // namespace
 
-Message command(MessageKind kind, const Installed& s) {
-  Message m;
-  m.kind = kind;
-  m.slot = s.slot;
-  m.generation = s.generation;
-  return m;
-}
-
 std::vector<Message> only(const std::vector<Message>& messages, MessageKind kind) {
   std::vector<Message> out;
   std::copy_if(messages.begin(), messages.end(), std::back_inserter(out),

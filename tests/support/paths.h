@@ -13,7 +13,6 @@ namespace support {
 // Ours, the peer's.
 using Ends = std::pair<session::Endpoint, session::Endpoint>;
 
-dataplane::Message command(dataplane::MessageKind kind, const Installed& s);
 // Those of one kind.
 std::vector<dataplane::Message> only(const std::vector<dataplane::Message>& messages,
                                      dataplane::MessageKind kind);

@@ -344,6 +344,19 @@ void Gateway::make_worker(const std::string& name, const GatewayOptions& options
   parts.stats = &stats_[index];
 }
 
+void clean_fib(const dataplane::Topology& topology) {
+  dataplane::Fib& fib = *topology.fib;
+  for (const char* all : {"0.0.0.0/0", "::/0"}) fib.remove(prefix(all));
+  for (const dataplane::Port& port : topology.ports) {
+    for (dataplane::IpPrefix ours : port.config.addresses) {
+      fib.remove(ours);
+      ours.length = ours.address.family == 4 ? 32 : 128;
+      fib.remove(ours);
+    }
+  }
+  for (const dataplane::RouteConfig& route : topology.config.routes) fib.remove(route.prefix);
+}
+
 Gateway::~Gateway() {
   workers_.clear();
   for (const dataplane::IpPrefix& route : routes_) topology_->fib->remove(route);

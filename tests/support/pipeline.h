@@ -155,6 +155,10 @@ class Gateway {
 // The pool all gateways of the process share; its free count must return to where it was.
 rte_mempool* packet_pool();
 [[nodiscard]] unsigned free_packets();
+
+// Takes out of a table that the next gateway will use what control put into it: ports, own addresses, routes
+// of the configuration.
+void clean_fib(const dataplane::Topology& topology);
 rte_mbuf* make_packet(const Bytes& bytes);
 Bytes bytes_of(const rte_mbuf* m);
 

@@ -88,7 +88,7 @@ End::End(const std::string& name, unsigned at_side, const GatewayOptions& option
 End::~End() {
   if (control) control->finish();
   control.reset();
-  clean_fib();
+  clean_fib(gw->topology());
   gw.reset();
   std::filesystem::remove_all(directory_);
 }
@@ -157,23 +157,10 @@ void End::start(std::function<std::uint64_t()> clock) {
   control->start();
 }
 
-void End::clean_fib() {
-  dataplane::Topology& t = gw->topology();
-  for (const char* all : {"0.0.0.0/0", "::/0"}) t.fib->remove(prefix(all));
-  for (const dataplane::Port& port : t.ports) {
-    for (dataplane::IpPrefix ours : port.config.addresses) {
-      t.fib->remove(ours);
-      ours.length = ours.address.family == 4 ? 32 : 128;
-      t.fib->remove(ours);
-    }
-  }
-  for (const dataplane::RouteConfig& route : t.config.routes) t.fib->remove(route.prefix);
-}
-
 void End::restart(std::function<std::uint64_t()> clock) {
   control->finish();
   control.reset();
-  clean_fib();
+  clean_fib(gw->topology());
   gw.reset();
   make();
   start(std::move(clock));

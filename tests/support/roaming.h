@@ -64,7 +64,6 @@ class End {
  private:
   void make();
   void configure();
-  void clean_fib();
   std::string name_;
   GatewayOptions options_;
   std::string directory_;

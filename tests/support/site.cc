@@ -1,5 +1,7 @@
 #include "tests/support/site.h"
 
+#include "session/table.h"
+
 namespace support {
 namespace {
 
@@ -28,6 +30,21 @@ SessionSpec make_spec(const SiteOptions& o) {
 }
 
 }  // namespace
+
+SiteOptions two_workers() {
+  SiteOptions o;
+  o.gateway.workers = 2;
+  while (session::shard_of(session_id(o.seed).data(), 2) != 1) ++o.seed;
+  return o;
+}
+
+dataplane::Message command(dataplane::MessageKind kind, const Installed& s) {
+  dataplane::Message m;
+  m.kind = kind;
+  m.slot = s.slot;
+  m.generation = s.generation;
+  return m;
+}
 
 Site::Site(const std::string& name, SiteOptions o)
     : gw(name, with_endpoints(o)), options(o), spec(make_spec(o)), session(gw.add_session(spec)) {

@@ -24,6 +24,9 @@ struct SiteOptions {
   GatewayOptions gateway;
 };
 
+// With two workers, and a session that lives on worker 1.
+SiteOptions two_workers();
+
 class Site {
  public:
   Site(const std::string& name, SiteOptions options);
@@ -57,6 +60,8 @@ class Site {
   crypto::Aead aead_;
 };
 
+// About one session, for the mailbox of its worker.
+dataplane::Message command(dataplane::MessageKind kind, const Installed& s);
 // Moves everything that `from` sent on its WAN port into the WAN port of `to`; returns how many.
 unsigned carry(Gateway& from, Gateway& to);
 

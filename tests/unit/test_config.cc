@@ -1,8 +1,6 @@
 // The configuration file: what a good one says, and the file, line, field and advice of everything bad.
 #include <cerrno>
 #include <cstdio>
-#include <filesystem>
-#include <fstream>
 #include <span>
 #include <string>
 #include <vector>
@@ -13,6 +11,7 @@
 
 #include "dataplane/address_text.h"
 #include "dataplane/config.h"
+#include "tests/support/folder_test.h"
 
 namespace dataplane {
 namespace {
@@ -57,21 +56,8 @@ struct Bad {
   const char* says;  // somewhere in expectation or advice
 };
 
-class Config : public ::testing::Test {
+class Config : public support::FolderTest {
  protected:
-  void SetUp() override {
-    std::string pattern = (std::filesystem::temp_directory_path() / "phantom-config-XXXXXX").string();
-    ASSERT_NE(mkdtemp(pattern.data()), nullptr);
-    folder_ = pattern;
-  }
-  void TearDown() override { std::filesystem::remove_all(folder_); }
-
-  std::string write(const std::string& name, const std::string& text, mode_t mode = 0600) {
-    const std::string path = (folder_ / name).string();
-    std::ofstream(path, std::ios::binary) << text;
-    EXPECT_EQ(chmod(path.c_str(), mode), 0);
-    return path;
-  }
   std::optional<GatewayConfig> load(const std::string& text) {
     errors_.clear();
     return load_config(write("gateway.toml", text), errors_);
@@ -102,7 +88,6 @@ class Config : public ::testing::Test {
     }
   }
 
-  std::filesystem::path folder_;
   std::vector<ConfigError> errors_;
 };
 

@@ -1,12 +1,11 @@
 // What phantomctl makes of files and answers: parameters, lines of errors, tables.
-#include <filesystem>
-#include <fstream>
 #include <sstream>
 #include <string>
 #include <vector>
 
 #include <gtest/gtest.h>
 
+#include "tests/support/folder_test.h"
 #include "tools/ctl/session_file.h"
 #include "tools/ctl/table.h"
 
@@ -16,20 +15,9 @@ namespace {
 const std::string kSession =
     "[[session]]\nname = \"c\"\nsecret_file = \"c.secret\"\nstreams = 4\nrekey = { interval = \"5s\" }\n";
 
-class SessionFileTest : public ::testing::Test {
+class SessionFileTest : public support::FolderTest {
  protected:
-  void SetUp() override {
-    std::string pattern = (std::filesystem::temp_directory_path() / "phantom-ctl-XXXXXX").string();
-    ASSERT_NE(mkdtemp(pattern.data()), nullptr);
-    folder_ = pattern;
-  }
-  void TearDown() override { std::filesystem::remove_all(folder_); }
-
-  std::string write(const std::string& text) {
-    const std::string path = (folder_ / "s.toml").string();
-    std::ofstream(path) << text;
-    return path;
-  }
+  std::string write(const std::string& text) { return FolderTest::write("s.toml", text); }
   void expect_refused(const std::string& text, const std::string& says) {
     try {
       const SessionFile file(write(text));
@@ -42,8 +30,6 @@ class SessionFileTest : public ::testing::Test {
     return {{"code", -32602},
             {"data", {{"errors", {{{"field", field}, {"expected", "x"}, {"advice", "y"}}}}}}};
   }
-
-  std::filesystem::path folder_;
 };
 
 TEST_F(SessionFileTest, ASessionWithItsRoutes) {

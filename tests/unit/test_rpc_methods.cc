@@ -1,6 +1,4 @@
 // Every method of the control socket over a gateway that remembers what it was asked.
-#include <filesystem>
-#include <fstream>
 #include <set>
 #include <string>
 #include <vector>
@@ -11,16 +9,14 @@
 #include "dataplane/rpc_connection.h"
 #include "dataplane/rpc_methods.h"
 #include "tests/support/fake_operator.h"
+#include "tests/support/folder_test.h"
 
 namespace dataplane {
 namespace {
 
-class RpcMethods : public ::testing::Test {
+class RpcMethods : public support::FolderTest {
  protected:
   void SetUp() override {
-    std::string pattern = (std::filesystem::temp_directory_path() / "phantom-methods-XXXXXX").string();
-    ASSERT_NE(mkdtemp(pattern.data()), nullptr);
-    folder_ = pattern;
     write("branch.secret", "00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff\n");
     const std::string file = write("gateway.toml",
                                    "[gateway]\nname = \"here\"\nstate_dir = \"s\"\n"
@@ -32,14 +28,7 @@ class RpcMethods : public ::testing::Test {
     config_ = *config;
     add_operator_methods(dispatcher_, gateway_, config_, [] { return Json{{"accepted", 7}}; });
   }
-  void TearDown() override { std::filesystem::remove_all(folder_); }
 
-  std::string write(const std::string& name, const std::string& text) {
-    const std::string path = (folder_ / name).string();
-    std::ofstream(path, std::ios::binary) << text;
-    EXPECT_EQ(chmod(path.c_str(), 0600), 0);
-    return path;
-  }
   RpcInput ask(const std::string& method, const RpcInput& params) {
     const RpcInput request = {{"jsonrpc", "2.0"}, {"method", method}, {"params", params}, {"id", 1}};
     const auto answer = dispatcher_.answer(RpcInput::parse(request.dump()), caller_);
@@ -71,7 +60,6 @@ class RpcMethods : public ::testing::Test {
     return out;
   }
 
-  std::filesystem::path folder_;
   GatewayConfig config_;
   support::FakeOperator gateway_;
   RpcDispatcher dispatcher_;

@@ -21,6 +21,7 @@
 #include "dataplane/rpc_methods.h"
 #include "dataplane/rpc_server.h"
 #include "tests/support/fake_operator.h"
+#include "tests/support/folder_test.h"
 
 namespace dataplane {
 namespace {
@@ -78,12 +79,9 @@ std::string request(const std::string& method, const std::string& params = "{}")
   return R"({"jsonrpc":"2.0","id":1,"method":")" + method + R"(","params":)" + params + "}\n";
 }
 
-class RpcServerTest : public ::testing::Test {
+class RpcServerTest : public support::FolderTest {
  protected:
   void SetUp() override {
-    std::string pattern = (std::filesystem::temp_directory_path() / "phantom-rpc-XXXXXX").string();
-    ASSERT_NE(mkdtemp(pattern.data()), nullptr);
-    folder_ = pattern;
     control_.socket = (folder_ / "run" / "control.sock").string();
     config_.file = (folder_ / "gateway.toml").string();
     add_operator_methods(dispatcher_, gateway_, config_, [] { return Json::object(); });
@@ -95,7 +93,6 @@ class RpcServerTest : public ::testing::Test {
   void TearDown() override {
     server_.reset();
     socket_.reset();
-    std::filesystem::remove_all(folder_);
   }
   void open() {
     server_.reset();
@@ -133,7 +130,6 @@ class RpcServerTest : public ::testing::Test {
     return stat(path.c_str(), &status) == 0 ? status.st_mode & 07777U : 0;
   }
 
-  std::filesystem::path folder_;
   ControlConfig control_;
   GatewayConfig config_;
   support::FakeOperator gateway_;

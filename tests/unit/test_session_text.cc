@@ -1,6 +1,5 @@
 // One session read by itself, as for a request at run time, and the [control] section of the file.
 #include <filesystem>
-#include <fstream>
 #include <string>
 #include <vector>
 
@@ -9,6 +8,7 @@
 
 #include "dataplane/address_text.h"
 #include "dataplane/config.h"
+#include "tests/support/folder_test.h"
 
 namespace dataplane {
 namespace {
@@ -17,22 +17,12 @@ const std::string kPorts =
     "[[port]]\nname = \"lan\"\ndevice = \"net_null0\"\nrole = \"lan\"\naddresses = [\"10.0.1.1/24\"]\n"
     "[[port]]\nname = \"wan\"\ndevice = \"net_null1\"\nrole = \"wan\"\naddresses = [\"192.0.2.1/24\"]\n";
 
-class SessionTextTest : public ::testing::Test {
+class SessionTextTest : public support::FolderTest {
  protected:
   void SetUp() override {
-    std::string pattern = (std::filesystem::temp_directory_path() / "phantom-session-XXXXXX").string();
-    ASSERT_NE(mkdtemp(pattern.data()), nullptr);
-    folder_ = pattern;
     write("branch.secret", "00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff\n");
   }
-  void TearDown() override { std::filesystem::remove_all(folder_); }
 
-  std::string write(const std::string& name, const std::string& text) {
-    const std::string path = (folder_ / name).string();
-    std::ofstream(path, std::ios::binary) << text;
-    EXPECT_EQ(chmod(path.c_str(), 0600), 0);
-    return path;
-  }
   std::optional<GatewayConfig> load(const std::string& head) {
     errors_.clear();
     return load_config(write("gateway.toml", head + kPorts), errors_);
@@ -59,7 +49,6 @@ class SessionTextTest : public ::testing::Test {
     return text;
   }
 
-  std::filesystem::path folder_;
   std::vector<ConfigError> errors_;
 };
 
