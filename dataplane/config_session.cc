@@ -76,6 +76,7 @@ void read_policy(TableReader& r, session::SessionPolicy& policy) {
   r.number("sequence_block", policy.sequence_block, 1024, session::kMaxSequenceBlock);
   r.flag("unmodified_peer", policy.unmodified_peer);
   r.flag("keep_previous_only", policy.keep_previous_only);
+  r.number("restart_reserve", policy.restart_reserve, 0, session::MAX_REKEY_CATCHUP - 1);
   r.number("streams", policy.tx_streams, 1, session::kTxStreams - 1);
 }
 

@@ -112,6 +112,10 @@ void SessionManager::on_ahead(unsigned worker, rte_mbuf* m, std::uint64_t now_ns
     case session::AheadVerdict::kBudget:
       io_.drop(m, DropReason::kEpochAheadBudget);
       break;
+    case session::AheadVerdict::kBehind:
+      hint_of(*s, m, now_ns);
+      io_.drop(m, DropReason::kEpochBehind);
+      break;
     case session::AheadVerdict::kCatchUp:
       trials_.give_back();
       welcome_ahead(*s, now_ns);
@@ -342,9 +346,12 @@ std::string SessionManager::request_rekey(const std::string& name, unsigned step
     return fmt::format("only {} epochs are left: provide a new secret to both ends",
                        session::kMaxEpoch - control.current_epoch());
   }
-  if (control.current_epoch() + steps > control.peer_epoch() + session::MAX_REKEY_CATCHUP) {
-    return fmt::format("the peer was last heard at epoch {} and could not follow so far",
-                       control.peer_epoch());
+  if (control.current_epoch() + steps > control.furthest_epoch()) {
+    return fmt::format(
+        "the peer was last heard at epoch {}, and epoch {} is the furthest it could follow to with {} left "
+        "for "
+        "restarts",
+        control.peer_epoch(), control.furthest_epoch(), s.entry->policy.restart_reserve);
   }
   control.request_rekey(steps, now_ns);
   mark(s);

@@ -129,6 +129,7 @@ class SessionManager {
   void give_paths(Managed& s, const std::optional<session::StoreRecord>& record);
   void try_other_peer(Managed& s, std::uint64_t now_ns);
   void on_source(Managed& s, const Message& message, std::uint64_t now_ns);
+  void hint_of(Managed& s, rte_mbuf* m, std::uint64_t now_ns);
   void on_plan_done(unsigned worker, const Message& message);
   void settle_paths(Managed& s, std::uint64_t now_ns);
   void release_paths(Managed& s, std::uint64_t now_ns);

@@ -4,6 +4,7 @@
 
 #include <fmt/format.h>
 
+#include "dataplane/origin.h"
 #include "dataplane/outer_template.h"
 #include "dataplane/prefix.h"
 #include "dataplane/session_manager_pvt.h"
@@ -89,6 +90,19 @@ void SessionManager::on_source(Managed& s, const Message& message, std::uint64_t
   std::uint32_t bytes = 0;
   std::memcpy(&bytes, message.origin.value.data(), sizeof bytes);
   s.control->on_source(message.a, ends, bytes, now_ns);
+}
+
+// A packet from before our restart: where it came from, the peer may be.
+void SessionManager::hint_of(Managed& s, rte_mbuf* m, std::uint64_t now_ns) {
+  const PktMeta& md = meta(m);
+  if (md.source == 0) return;
+  Message from;
+  from.origin = Origin{};
+  put_origin(m, md, from);
+  const PathEnds ends = paths_.origin(from);
+  if (ends.remote.family == 0) return;
+  s.control->on_source(rte_pktmbuf_mtod(m, const std::uint8_t*)[session::kOffPath], ends, m->data_len,
+                       now_ns);
 }
 
 void SessionManager::on_plan_done(unsigned worker, const Message& message) {

@@ -36,6 +36,13 @@ SessionControl::Impl::~Impl() {
   }
 }
 
+// What the peer may still send in when this incarnation begins at `epoch`.
+void SessionControl::Impl::keep_before(unsigned epoch) {
+  const unsigned oldest = epoch > MAX_REKEY_CATCHUP ? epoch - MAX_REKEY_CATCHUP : 0;
+  before = std::make_unique<EpochChain>(chain.clone());
+  before->advance_to(static_cast<std::uint8_t>(std::max<unsigned>(peer_epoch, oldest)));
+}
+
 // At least two, so that "half of it is used" can be told before it is used up.
 std::uint32_t SessionControl::Impl::first_block() const {
   return std::clamp<std::uint32_t>(policy.sequence_block, 2, kMaxSequenceBlock);
@@ -69,6 +76,7 @@ std::optional<StartError> SessionControl::start(const std::optional<StoreRecord>
     s.stored_record.peer_epoch = record->peer_epoch;
     s.stored_record.peer = record->peer;
     s.peer_epoch = record->peer_epoch;
+    s.keep_before(epoch);
   }
   s.chain.advance_to(static_cast<std::uint8_t>(epoch));
   if (!s.make_keys(static_cast<std::uint8_t>(epoch), s.initial_keys)) {
@@ -94,7 +102,7 @@ std::optional<StartError> SessionControl::start(const std::optional<StoreRecord>
     s.said_low = true;
     s.event(SessionEvent::kEpochsLow);
   }
-  if (!s.reachable(s.current)) s.out_of_reach();
+  if (epoch > unsigned{s.peer_epoch} + MAX_REKEY_CATCHUP) s.out_of_reach();
   if (!record) s.prepare_next(now_ns);
   s.manager = s.make_manager(now_ns);
   s.start_probing(now_ns);
@@ -116,6 +124,7 @@ SessionInit SessionControl::initial() const {
   unsigned flags = s.identity.role == Role::kInitiator ? unsigned{kInitiator} : 0U;
   if (s.policy.unmodified_peer) flags |= kUnmodifiedPeer;
   if (s.policy.keep_previous_only) flags |= kKeepPreviousOnly;
+  if (s.before != nullptr) flags |= kResumed;
   init.session_flags = static_cast<std::uint8_t>(flags);
   init.rekey_soft_limit = s.policy.rekey_soft_limit;
   init.seq_rekey_watermark = s.policy.seq_rekey_watermark;
@@ -189,6 +198,7 @@ AheadVerdict SessionControl::on_ahead_packet(std::span<const std::uint8_t> packe
     return AheadVerdict::kForged;
   }
   const std::uint8_t epoch = packet[kOffEpoch];
+  if (epoch < s.current && s.before != nullptr) return s.try_behind(packet, epoch, now_ns);
   const bool within = epoch <= s.current || (epoch == s.current + 1 && s.next_ready);
   if (within && s.undelivered(epoch) == nullptr) return AheadVerdict::kNotAhead;
   if (unsigned{epoch} > unsigned{s.current} + MAX_REKEY_CATCHUP) return AheadVerdict::kForged;
@@ -238,6 +248,7 @@ void SessionControl::on_timer(std::uint64_t now_ns) {
   if (now_ns >= s.probe_due_ns) s.probe(now_ns);
   if (now_ns >= s.ahead_expiry_ns) {
     s.chain.forget_ahead();
+    if (s.before != nullptr) s.before->forget_ahead();
     s.ahead_expiry_ns = kNever;
   }
   if (now_ns >= s.path_expiry_ns) {
@@ -324,6 +335,9 @@ bool SessionControl::heard() const {
 }
 std::uint8_t SessionControl::peer_epoch() const {
   return impl_->peer_epoch;
+}
+unsigned SessionControl::furthest_epoch() const {
+  return impl_->furthest();
 }
 std::uint32_t SessionControl::incarnations() const {
   return impl_->stored_record.incarnations;

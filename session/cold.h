@@ -13,8 +13,13 @@
 //   one waits for a sign that the epoch gets used: the peer was heard, a rekey was asked for, or half of a
 //   sequence reservation was sent. So restarts towards an unreachable peer cost one epoch each, not two.
 // - No epoch more than 16 ahead of the peer's last known one is prepared: the peer could never follow
-//   (MAX_REKEY_CATCHUP). Sending goes on in the current epoch up to the hard limits; kPeerOutOfReach says so
-//   once, and the next packet of the peer lifts it.
+//   (MAX_REKEY_CATCHUP). Of these the last restart_reserve are left to restarts, each of which costs one: a
+//   gateway that had used all 16 of its own accord and then crashed would be out of reach for good. Sending
+//   goes on in the current epoch up to the hard limits; kPeerOutOfReach says so once, and the next packet of
+//   the peer lifts it.
+// - After a restart, and until the peer was heard, an authentic packet of the epochs it may still be in is a
+//   hint of where it is, and nothing else: it may be a replay, so it is neither delivered nor counted as
+//   heard. Without it a peer that moved while we were down could not be found: it has no newer key to tell.
 // - While the peer was not heard at our current epoch, paced probes (PATH_VALIDATION on an unused path, which
 //   an unmodified peer echoes, protocol.md 10.5) go out: after a start, and after an epoch of our own making,
 //   so that a peer to which no data flows follows before its epoch's grace ends.
@@ -54,6 +59,10 @@ namespace session {
 
 enum class Role : std::uint8_t { kInitiator, kResponder };
 
+// Epochs of the peer's catch-up that only restarts may use: so many crashes in a row, with a peer that hears
+// none of them in between, leave a session that finds together again.
+inline constexpr std::uint8_t kRestartReserve = 4;
+
 struct SessionPolicy {
   std::uint64_t rekey_soft_limit = REKEY_SOFT_LIMIT;
   std::uint32_t seq_rekey_watermark = SEQ_REKEY_WATERMARK;
@@ -61,7 +70,8 @@ struct SessionPolicy {
       0;  // 0: by limits alone; else an own rekey at least this often under traffic
   std::uint64_t grace_ns = 3'000'000'000;   // how long previous epochs stay receivable
   std::uint32_t sequence_block = 1U << 22;  // durable reservation per stream
-  bool keep_previous_only = false;          // one previous epoch, as the vectors assume
+  std::uint8_t restart_reserve = kRestartReserve;
+  bool keep_previous_only = false;  // one previous epoch, as the vectors assume
   bool unmodified_peer = false;
   std::uint8_t tx_streams = 16;
   std::uint64_t probe_initial_ns = 200'000'000;  // announcement after a restart: first gap,
@@ -128,11 +138,12 @@ struct CmdSetState {
 using ControlCommand = std::variant<CmdInstallNext, CmdJump, CmdRetirePrevious, CmdGrantSequences, CmdRekey,
                                     CmdSendPathValidation, CmdPathValidated, CmdSetState, CmdSetPaths>;
 
-// What became of a packet 2..16 epochs ahead.
+// What became of a packet that the owner has no key for: 2..16 epochs ahead, or from before a restart.
 enum class AheadVerdict : std::uint8_t {
   kCatchUp,   // authentic: commands were queued; give the packet back to the worker behind them
   kNotAhead,  // the epoch moved meanwhile: give it back, the ordinary path decides
   kForged,    // trial open failed; nothing changed
+  kBehind,    // authentic, from before the restart, perhaps a replay: tell on_source() where it came from
   kBudget,    // not tried: budget of this session spent, or no keys free
 };
 
@@ -268,6 +279,8 @@ class SessionControl {
   [[nodiscard]] std::uint32_t generation() const;
   [[nodiscard]] bool heard() const;
   [[nodiscard]] std::uint8_t peer_epoch() const;
+  // Furthest epoch that is entered without hearing more of the peer.
+  [[nodiscard]] unsigned furthest_epoch() const;
   [[nodiscard]] std::uint32_t incarnations() const;
   [[nodiscard]] std::uint64_t derivations() const;  // chain steps and key derivations so far
   [[nodiscard]] const PathTable& paths() const;     // ids of begin_path_validation

@@ -39,13 +39,15 @@ void SessionControl::Impl::take(std::uint8_t epoch) {
   ++version;
 }
 
-bool SessionControl::Impl::reachable(std::uint8_t epoch) const {
-  return unsigned{epoch} <= unsigned{peer_epoch} + MAX_REKEY_CATCHUP;
+unsigned SessionControl::Impl::furthest() const {
+  return unsigned{peer_epoch} + MAX_REKEY_CATCHUP -
+         std::min<unsigned>(policy.restart_reserve, MAX_REKEY_CATCHUP - 1);
 }
 
 void SessionControl::Impl::heard_at(std::uint8_t epoch) {
   if (!is_heard) event(SessionEvent::kPeerHeard);
   is_heard = true;
+  before.reset();
   if (epoch > peer_epoch) {
     peer_epoch = epoch;
     said_out_of_reach = false;
@@ -234,6 +236,15 @@ AheadVerdict SessionControl::Impl::try_ahead(std::span<const std::uint8_t> packe
   if (!jump_to(epoch, true, now_ns)) return AheadVerdict::kBudget;
   trials.give_back();
   return AheadVerdict::kCatchUp;
+}
+
+AheadVerdict SessionControl::Impl::try_behind(std::span<const std::uint8_t> packet, std::uint8_t epoch,
+                                              std::uint64_t now_ns) {
+  if (epoch < before->base() || epoch >= first_epoch) return AheadVerdict::kForged;
+  if (!trials.take(now_ns)) return AheadVerdict::kBudget;
+  ahead_expiry_ns = now_ns + kAheadKeepNs;
+  const EpochChain::Trial trial = before->trial(epoch, aead);
+  return opens(packet, *trial.key, trial.nonce_prefix) ? AheadVerdict::kBehind : AheadVerdict::kForged;
 }
 
 }  // namespace session

@@ -44,8 +44,10 @@ struct SessionControl::Impl {
   bool make_keys(std::uint8_t epoch, KeyRef& out);      // send and receive; all or nothing
   bool make_recv_key(std::uint8_t epoch, KeyRef& out);  // receive only
   void drop_keys(KeyRef& ref);                          // never handed out: back to the pool
-  void take(std::uint8_t epoch);                        // record it as taken before anything uses it
-  bool reachable(std::uint8_t epoch) const;             // could the peer still follow to it?
+  void keep_before(unsigned epoch);
+  void take(std::uint8_t epoch);  // record it as taken before anything uses it
+  unsigned furthest() const;      // epoch of our own making that is within reach
+  bool reachable(std::uint8_t epoch) const { return epoch <= furthest(); }
   void prepare_next(std::uint64_t now_ns);
   void pump_rekeys(std::uint64_t now_ns);
   bool jump_to(std::uint8_t target, bool by_peer, std::uint64_t now_ns);
@@ -63,6 +65,7 @@ struct SessionControl::Impl {
   bool opens(std::span<const std::uint8_t> packet, const crypto::KeySlot& key,
              const std::array<std::uint8_t, 4>& nonce_prefix);
   AheadVerdict try_ahead(std::span<const std::uint8_t> packet, std::uint8_t epoch, std::uint64_t now_ns);
+  AheadVerdict try_behind(std::span<const std::uint8_t> packet, std::uint8_t epoch, std::uint64_t now_ns);
 
   // ---- life and budget, cold_life.cc
   bool ended() const { return state == LifeState::kClosed || state == LifeState::kDead; }
@@ -103,6 +106,8 @@ struct SessionControl::Impl {
   KeyPool& keys;
   const crypto::Aead& aead;
   EpochChain chain;  // its base is `current`
+  // Epochs from the peer's last known one up to the restart, while a resumed session has not heard it.
+  std::unique_ptr<EpochChain> before;
 
   // Epochs as they will be once every queued command was carried out.
   std::uint8_t current = 0;

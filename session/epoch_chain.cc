@@ -7,13 +7,14 @@
 
 namespace session {
 
-// Secrets and receive keys of base + 1 .. base + kReach, filled from the front as they are needed, and one
-// expanded key: a flood names one epoch at a time, and sixteen expansions would be 16 KiB a session.
+// Secrets of base + 1 .. base + kReach, filled from the front as they are needed, receive keys from the base
+// on, and one expanded key: a flood names one epoch at a time, and sixteen expansions would be 16 KiB a
+// session.
 struct EpochChain::Ahead {
   std::array<crypto::TrafficSecret, kReach> secrets;
-  std::array<crypto::SecretBytes<crypto::kKeyBytes>, kReach> recv;
-  std::array<std::array<std::uint8_t, 4>, kReach> nonce_prefix{};
-  std::array<bool, kReach> has_recv{};
+  std::array<crypto::SecretBytes<crypto::kKeyBytes>, kReach + 1> recv;
+  std::array<std::array<std::uint8_t, 4>, kReach + 1> nonce_prefix{};
+  std::array<bool, kReach + 1> has_recv{};
   unsigned secret_count = 0;
   std::uint8_t expanded_epoch = 0;
   bool expanded = false;
@@ -27,7 +28,11 @@ void EpochChain::AheadDeleter::operator()(Ahead* ahead) const {
 
 EpochChain::EpochChain(crypto::TrafficSecret shared_secret, crypto::Suite suite, crypto::KdfVariant variant,
                        bool initiator)
-    : secret_(std::move(shared_secret)), suite_(suite), variant_(variant), initiator_(initiator) {}
+    : EpochChain(std::move(shared_secret), suite, variant, initiator, 0) {}
+
+EpochChain::EpochChain(crypto::TrafficSecret secret, crypto::Suite suite, crypto::KdfVariant variant,
+                       bool initiator, std::uint8_t base)
+    : secret_(std::move(secret)), suite_(suite), variant_(variant), initiator_(initiator), base_(base) {}
 
 void EpochChain::advance_to(std::uint8_t epoch) {
   if (epoch <= base_) return;
@@ -59,8 +64,9 @@ void EpochChain::keys(std::uint8_t epoch, DirectionKeys& out) {
 }
 
 EpochChain::Trial EpochChain::trial(std::uint8_t epoch, const crypto::Aead& aead) {
-  const crypto::TrafficSecret& secret = secret_at(epoch);
-  const unsigned i = static_cast<unsigned>(epoch - base_) - 1;
+  if (!ahead_) ahead_.reset(new Ahead);
+  const crypto::TrafficSecret& secret = epoch == base_ ? secret_ : secret_at(epoch);
+  const auto i = static_cast<unsigned>(epoch - base_);
   if (!ahead_->has_recv[i]) {
     DirectionKeys keys;
     derive(secret, keys);

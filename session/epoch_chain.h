@@ -34,12 +34,16 @@ class EpochChain {
              bool initiator);
 
   [[nodiscard]] std::uint8_t base() const { return base_; }
+  // The same chain at the same base, with nothing kept ahead.
+  [[nodiscard]] EpochChain clone() const {
+    return EpochChain(secret_.clone(), suite_, variant_, initiator_, base_);
+  }
   // Moves the base forward, any distance; everything older is wiped, and so is what was kept ahead.
   void advance_to(std::uint8_t epoch);
 
   void keys(std::uint8_t epoch, DirectionKeys& out);
 
-  // Receive key of an epoch ahead, expanded, with its nonce prefix; kept until forget_ahead() or
+  // Receive key of the base or an epoch ahead, expanded, with its nonce prefix; kept until forget_ahead() or
   // advance_to().
   struct Trial {
     const crypto::KeySlot* key;
@@ -53,6 +57,8 @@ class EpochChain {
   [[nodiscard]] std::uint64_t derivations() const { return derivations_; }
 
  private:
+  EpochChain(crypto::TrafficSecret secret, crypto::Suite suite, crypto::KdfVariant variant, bool initiator,
+             std::uint8_t base);
   struct Ahead;
   struct AheadDeleter {
     void operator()(Ahead* ahead) const;  // wipes

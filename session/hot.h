@@ -153,6 +153,7 @@ enum SessionFlags : std::uint8_t {
   kMssClamp = 1 << 2,
   kKeepPreviousOnly = 1 << 3,  // keep one previous epoch even after a jump
   kSourceCheck = 1 << 4,       // inner source addresses must route back into the session
+  kResumed = 1 << 5,  // until a packet was heard, older epochs than the first may tell where the peer is
 };
 
 static_assert(sizeof(SessionHot) == 15 * 64);

@@ -87,7 +87,8 @@ Received Session::dropped(Received out, DropReason reason) {
 }
 
 // The worker's choice of a key; a packet ahead goes by the control side first.
-RxPick Session::pick(std::span<const std::uint8_t> datagram, const RxFields& fields, std::uint64_t now_ns) {
+RxPick Session::pick(std::span<const std::uint8_t> datagram, const RxFields& fields, const PathEnds& from,
+                     std::uint64_t now_ns) {
   const auto now_ms = static_cast<std::uint32_t>(now_ns / kMsNs);
   RxPick pick = shard_->pick_key(shard_->hot(kSlot), fields, now_ms);
   if (pick.branch != EpochBranch::kAhead || pick.drop != DropReason::kNone) return pick;
@@ -97,6 +98,11 @@ RxPick Session::pick(std::span<const std::uint8_t> datagram, const RxFields& fie
       return pick;
     case AheadVerdict::kBudget:
       pick.drop = DropReason::kEpochAheadBudget;
+      return pick;
+    case AheadVerdict::kBehind:
+      pick.drop = DropReason::kEpochBehind;
+      control_->on_source(fields.path, from, static_cast<std::uint32_t>(datagram.size()), now_ns);
+      settle(now_ns);
       return pick;
     case AheadVerdict::kCatchUp:
     case AheadVerdict::kNotAhead:
@@ -142,7 +148,7 @@ Received Session::receive(std::span<const std::uint8_t> datagram, std::uint64_t 
   out.sequence = fields.sequence;
   out.path = fields.path;
   out.epoch = fields.epoch;
-  const RxPick picked = pick(datagram, fields, now_ns);
+  const RxPick picked = pick(datagram, fields, from, now_ns);
   if (picked.drop != DropReason::kNone) return dropped(std::move(out), picked.drop);
   if (!open(datagram, frame, fields, picked)) return dropped(std::move(out), DropReason::kAuth);
   const std::uint32_t source = from.remote.family == 0 ? 0 : source_tag(from.remote, from.local);

@@ -153,7 +153,8 @@ class Session {
 
   static ShardLimits limits_of(const SessionConfig& config);
   Received dropped(Received out, DropReason reason);
-  RxPick pick(std::span<const std::uint8_t> datagram, const RxFields& fields, std::uint64_t now_ns);
+  RxPick pick(std::span<const std::uint8_t> datagram, const RxFields& fields, const PathEnds& from,
+              std::uint64_t now_ns);
   bool open(std::span<const std::uint8_t> datagram, const Frame& frame, const RxFields& fields,
             const RxPick& pick);
   void act(Received& out, const RxOutcome& outcome, const RxFields& fields, const PathEnds& from,

@@ -64,6 +64,21 @@ bool take_ahead_token(SessionHot& hot, const ShardLimits& limits, std::uint32_t 
   return true;
 }
 
+// To control, which looks at it within the budget.
+RxPick to_control(SessionHot& hot, const ShardLimits& limits, std::uint32_t now_ms, DropReason otherwise) {
+  RxPick pick;
+  pick.branch = EpochBranch::kAhead;
+  if (!take_ahead_token(hot, limits, now_ms)) pick.drop = otherwise;
+  return pick;
+}
+
+// After a restart nothing older than its epoch is delivered, for its windows are gone. But a peer that moved
+// meanwhile, and whom our announcement cannot reach, has no newer keys: such packets are good for a hint.
+bool may_tell_where(const SessionHot& hot, std::uint8_t epoch) {
+  return (hot.session_flags & kResumed) != 0 && !hot.heard &&
+         hot.current.epoch - epoch <= static_cast<int>(MAX_REKEY_CATCHUP);
+}
+
 RxOutcome drop(DropReason reason) {
   RxOutcome outcome;
   outcome.drop = reason;
@@ -118,15 +133,17 @@ RxPick Shard::pick_key(SessionHot& hot, const RxFields& fields, std::uint32_t no
   if (fields.epoch == hot.current.epoch) [[likely]] {
     pick = pick_from(hot.current, EpochBranch::kCurrent);
   } else if (fields.epoch < hot.current.epoch) {
-    if (!pick_receive_only(hot, fields.epoch, pick)) return reject(DropReason::kEpochBehind);
+    if (!pick_receive_only(hot, fields.epoch, pick)) {
+      if (may_tell_where(hot, fields.epoch))
+        return to_control(hot, limits_, now_ms, DropReason::kEpochBehind);
+      return reject(DropReason::kEpochBehind);
+    }
   } else if (hot.next.valid && fields.epoch == hot.next.epoch) {
     pick = pick_from(hot.next, EpochBranch::kNext);
   } else if (fields.epoch - hot.current.epoch > static_cast<int>(MAX_REKEY_CATCHUP)) {
     return reject(DropReason::kEpochTooFar);
   } else {
-    pick.branch = EpochBranch::kAhead;
-    if (!take_ahead_token(hot, limits_, now_ms)) pick.drop = DropReason::kEpochAheadBudget;
-    return pick;
+    return to_control(hot, limits_, now_ms, DropReason::kEpochAheadBudget);
   }
   // Advisory: spares the open of a plain replay. A RELIABLE one must be opened all the same: when it is
   // authentic it is acknowledged again (W-10).

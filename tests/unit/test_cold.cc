@@ -335,7 +335,59 @@ TEST_F(Cold, LocalJumpBringsCurrentNextAndWhatWasSkipped) {
   EXPECT_EQ(control_->current_epoch(), 4);
 }
 
+TEST_F(Cold, OwnEpochsStopBelowThePeersReachAndRestartsUseTheRest) {
+  ASSERT_TRUE(boot());
+  constexpr std::uint8_t kOwn = session::MAX_REKEY_CATCHUP - session::kRestartReserve;
+  EXPECT_EQ(control_->furthest_epoch(), kOwn);
+  for (std::uint8_t e = 1; e <= kOwn; ++e) control_->on_advanced(e, e * kSecond);
+  EXPECT_EQ(only<session::CmdInstallNext>(write_and_drain()).back().next.epoch, kOwn);
+  EXPECT_TRUE(said(SessionEvent::kPeerOutOfReach));
+  control_->request_rekey(1, 20 * kSecond);
+  control_->request_rekey(2, 20 * kSecond);
+  EXPECT_EQ(control_->taken_epoch(), kOwn);
+  for (std::uint8_t crash = 1; crash <= session::kRestartReserve; ++crash) {
+    ASSERT_TRUE(boot(30 * kSecond));
+    EXPECT_EQ(control_->current_epoch(), kOwn + crash);
+    EXPECT_FALSE(said(SessionEvent::kPeerOutOfReach)) << "crash " << int{crash};
+    control_->request_rekey(1, 31 * kSecond);
+    EXPECT_EQ(only<session::CmdInstallNext>(write_and_drain()).size(), 0U);
+  }
+  ASSERT_TRUE(boot(40 * kSecond));
+  EXPECT_TRUE(said(SessionEvent::kPeerOutOfReach));
+}
+
+TEST_F(Cold, PacketsFromBeforeARestartAreAHintUntilThePeerIsHeard) {
+  ASSERT_TRUE(boot());
+  EXPECT_FALSE(control_->initial().session_flags & session::kResumed);
+  control_->on_heard(1, kSecond);  // written with the next step
+  control_->on_advanced(1, kSecond);
+  control_->on_advanced(2, kSecond);
+  ASSERT_TRUE(write());
+  ASSERT_EQ(store_.load(fingerprint())->peer_epoch, 1);
+  ASSERT_TRUE(boot(10 * kSecond));
+  ASSERT_EQ(control_->current_epoch(), 4);
+  EXPECT_TRUE(control_->initial().session_flags & session::kResumed);
+  EXPECT_EQ(control_->on_ahead_packet(peer_packet(0), 11 * kSecond), AheadVerdict::kForged) << "long left";
+  for (const unsigned epoch : {1U, 2U, 3U, 1U}) {
+    const auto packet = peer_packet(static_cast<std::uint8_t>(epoch));
+    EXPECT_EQ(control_->on_ahead_packet(packet, 11 * kSecond), AheadVerdict::kBehind);
+  }
+  support::Bytes forged = peer_packet(2);
+  forged.back() ^= 1;
+  forged[forged.size() - session::kLengthBytes - 1] ^= 1;
+  EXPECT_NE(control_->on_ahead_packet(forged, 11 * kSecond), AheadVerdict::kBehind);
+  EXPECT_FALSE(control_->heard());
+  EXPECT_EQ(control_->current_epoch(), 4);
+  EXPECT_EQ(control_->peer_epoch(), 1) << "a replay proves nothing";
+  const std::uint64_t derivations = control_->derivations();
+  for (unsigned i = 0; i < 20; ++i) (void)control_->on_ahead_packet(peer_packet(2), 11 * kSecond);
+  EXPECT_EQ(control_->derivations(), derivations);
+  control_->on_heard(4, 12 * kSecond);
+  EXPECT_NE(control_->on_ahead_packet(peer_packet(2), 12 * kSecond), AheadVerdict::kBehind);
+}
+
 TEST_F(Cold, NeverFurtherThanThePeerCouldFollow) {
+  policy_.restart_reserve = 0;
   ASSERT_TRUE(boot());
   for (std::uint8_t e = 1; e <= 16; ++e) control_->on_advanced(e, e * kSecond);
   auto next = only<session::CmdInstallNext>(write_and_drain());

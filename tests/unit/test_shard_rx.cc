@@ -100,6 +100,22 @@ TEST_F(ShardRx, WithoutNextTheNextEpochIsAhead) {
   EXPECT_EQ(pick(fields(8, 1)).branch, EpochBranch::kNext);
 }
 
+TEST_F(ShardRx, AfterARestartOlderEpochsGoToControlUntilThePeerIsHeard) {
+  rig_.add(100);
+  EXPECT_EQ(pick(fields(99, 1)).drop, DropReason::kEpochBehind) << "not resumed";
+  hot().session_flags |= session::kResumed;
+  for (const unsigned epoch : {99U, 84U}) {
+    const RxPick picked = pick(fields(epoch, 1));
+    EXPECT_EQ(picked.branch, EpochBranch::kAhead);
+    EXPECT_EQ(picked.drop, DropReason::kNone);
+  }
+  EXPECT_EQ(pick(fields(83, 1)).drop, DropReason::kEpochBehind);
+  while (pick(fields(99, 1)).drop == DropReason::kNone) continue;
+  EXPECT_EQ(pick(fields(99, 1)).drop, DropReason::kEpochBehind) << "the budget is spent";
+  EXPECT_EQ(receive(fields(100, 1)).drop, DropReason::kNone);
+  EXPECT_EQ(pick(fields(99, 1), 5000).drop, DropReason::kEpochBehind) << "heard";
+}
+
 TEST_F(ShardRx, LastEpochHasNothingAheadOfIt) {
   rig_.add(250);
   EXPECT_EQ(pick(fields(255, 1)).branch, EpochBranch::kAhead);
