@@ -1,0 +1,201 @@
+// Streams: the reliable streams of one session (protocol.md 9, W-04, W-06, W-10 to W-13, W-15, W-18 to W-26,
+// W-30, W-31, W-34, W-36, W-38). Pure state machines: packets that opened go in, packets to be sealed come
+// out; sealing, addresses and clocks are the caller's.
+//
+// Owner: one thread, that of the session's shard. Nothing here waits, allocates after construction, or
+// throws; what has no room is refused to whoever offers it (back-pressure), and every table has a limit.
+//
+// What a hardened peer is told in fields that an unmodified one ignores (it authenticates them all the same):
+// - `ack_delay` of a data packet: the distance in sequences to the stream's data packet before it, or kFirst,
+//   or kAllAcked. Acknowledgements take numbers of the same counter, so without it a receiver cannot tell a
+//   lost segment from a lost acknowledgement, and could give order only by waiting (W-25). 0: not told, as
+//   the reference sends; then gaps that only data can fill are waited for, for a bounded time.
+// - FIN is RELIABLE: it is acknowledged, and repeated with a new sequence until it is. Behind data that is
+// still
+//   under way only towards a hardened peer; an unmodified one gets it when all is acknowledged.
+// - FIN with CONTROL is a reset: both directions end, what is under way is given up. To an unmodified peer it
+// is a
+//   FIN.
+//
+// Incarnations: an id may be used again when both directions are finished and acknowledged. Its first data
+// packet says kFirst; its sequences go on (a forgotten id begins at the highest number that any forgotten one
+// reached), so no (epoch, stream, sequence, path) comes twice.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <span>
+
+#include "session/path_flow.h"
+#include "session/timer_wheel.h"
+#include "session/wire.h"
+
+namespace session {
+
+inline constexpr std::uint16_t kPriorUntold = 0;         // `ack_delay` of data of the reference
+inline constexpr std::uint16_t kPriorFirst = 0xffff;     // first data packet of an incarnation
+inline constexpr std::uint16_t kPriorAllAcked = 0xfffe;  // everything before was acknowledged
+inline constexpr std::uint16_t kPriorMax = 0xfffd;
+
+// Largest plaintext of a segment: TRANSPORT_MTU towards an unmodified peer, else what the path takes.
+inline constexpr std::uint32_t TRANSPORT_MTU = 1300;
+inline constexpr std::uint32_t kMaxSegmentBytes = 1408;
+// protocol.md 2.2.
+inline constexpr std::uint32_t INITIAL_STREAM_WINDOW = 65'536;
+inline constexpr std::uint32_t MAX_SEND_WINDOW = 524'288;
+inline constexpr std::uint32_t kCreditThreshold = 32'768;
+inline constexpr std::uint32_t MAX_PENDING_PACKETS = 1024;
+// Newest sequence sent minus oldest unacknowledged one stays below it towards a window of 1,024 (1.4 rule 4).
+inline constexpr std::uint32_t kUnmodifiedSpan = 1000;
+
+struct StreamLimits {
+  std::uint32_t streams = 64;             // at once, of one session
+  std::uint32_t send_bytes = 1 << 20;     // accepted and not acknowledged, a stream
+  std::uint32_t receive_bytes = 1 << 19;  // delivered and not consumed, a stream; credit never exceeds it
+  std::uint32_t acks = 1024;              // acknowledgements that wait to be sent, a session
+};
+
+// Memory of the streams of all sessions of a thread: stream records, segments, receive blocks. Allocated
+// once.
+class StreamMemory;
+
+enum class StreamPriority : std::uint8_t { kLow, kNormal, kHigh };  // shares 1 : 4 : 16, none starves
+
+struct StreamOptions {
+  bool ordered = true;
+  StreamPriority priority = StreamPriority::kNormal;
+};
+
+enum class StreamError : std::uint8_t {
+  kNone,
+  kUnknown,   // no such stream
+  kExists,    // the id is in use
+  kLimit,     // limits.streams, or no memory
+  kNoIds,     // all 65,534 ids are in use
+  kFinished,  // data behind a finish()
+  kReset,
+};
+
+enum class StreamNews : std::uint8_t {
+  kOpened,    // by the peer
+  kReadable,  // there is something to receive(), after there was nothing
+  kWritable,  // send() takes bytes again, after it took fewer than offered
+  kFinished,  // everything the peer sent was received, and no more comes
+  kReset,     // by the peer, or for a breach of the protocol: `reason`
+  kClosed,    // both directions are done; the id is free
+};
+struct StreamEvent {
+  std::uint16_t stream = 0;
+  StreamNews news = StreamNews::kOpened;
+  const char* reason = "";  // for kReset, a constant
+};
+
+// A packet that wants to be sealed or sent.
+struct StreamPacket {
+  enum class Kind : std::uint8_t {
+    kNew,     // take a number of the stream's counter, seal, keep the image where `image` says
+    kAgain,   // send the kept image as it is
+    kReseal,  // the epoch moved: seal `text` with the number it has, keep the image
+    kPlain,   // acknowledgement, credit: take a number, seal, keep nothing
+  };
+  Kind kind = Kind::kPlain;
+  std::uint8_t path = 0;
+  std::uint16_t stream = 0;
+  std::uint16_t flags = 0;             // with ENCRYPTED
+  std::uint16_t ack_delay = 0;         // header field
+  std::uint32_t sequence = 0;          // of kAgain and kReseal
+  std::span<const std::uint8_t> text;  // until sealed() or not_sent()
+  std::span<std::uint8_t> image;       // room for the whole packet; of kAgain the packet itself
+  std::uint32_t handle = 0;            // Streams' own
+};
+
+struct StreamCounters {
+  std::uint64_t segments = 0, segments_again = 0, segments_resealed = 0;
+  std::uint64_t acks = 0, acks_again = 0, credits = 0, credit_hints = 0, fins = 0, resets_sent = 0;
+  std::uint64_t received_bytes = 0, sent_bytes = 0;  // plaintext, once each
+  std::uint64_t opened = 0, closed = 0;
+  // Breaches and refusals, by name.
+  std::uint64_t ack_unknown = 0;      // of what was never sent
+  std::uint64_t credit_overflow = 0;  // beyond MAX_SEND_WINDOW: capped
+  std::uint64_t overrun = 0;          // data beyond the credit given
+  std::uint64_t after_fin = 0;        // data behind a FIN: the stream is reset
+  std::uint64_t no_room = 0;          // not recorded, the peer sends again
+  std::uint64_t stream_limit = 0;     // a further stream of the peer
+  std::uint64_t acks_dropped = 0;     // their queue was full; the peer's repetition is acknowledged
+  std::uint64_t gaps_given_up = 0;    // order towards a reference peer: a gap that nothing filled in time
+};
+
+class Streams {
+ public:
+  struct Config {
+    StreamLimits limits;
+    bool initiator = true;         // opens even ids, a responder odd ones: no id is opened from both ends
+    bool unmodified_peer = false;  // ids from 2 on by one, and the rules of protocol.md 1.4
+    std::uint32_t segment_bytes = TRANSPORT_MTU;
+  };
+
+  Streams(const Config& config, StreamMemory& memory, TimerWheel& wheel, std::uint64_t now_ns);
+  ~Streams();
+  Streams(const Streams&) = delete;
+  Streams& operator=(const Streams&) = delete;
+
+  // ---- the application's side
+  // A free id, or the one asked for.
+  std::optional<std::uint16_t> open(const StreamOptions& options, StreamError& error);
+  StreamError open_as(std::uint16_t stream, const StreamOptions& options);
+  // Options of a stream that the peer opens; before that they are `accept_options`.
+  void set_accept_options(const StreamOptions& options);
+  StreamError set_options(std::uint16_t stream, const StreamOptions& options);
+  // How many of the bytes were taken; fewer than offered: kWritable follows.
+  std::size_t send(std::uint16_t stream, std::span<const std::uint8_t> bytes, StreamError& error);
+  StreamError finish(std::uint16_t stream);  // no more of ours; what was taken arrives first (W-20)
+  StreamError reset(std::uint16_t stream);
+  // Bytes to read without copying, and how many of them are done with: only then the peer gets credit.
+  [[nodiscard]] std::span<const std::uint8_t> readable(std::uint16_t stream) const;
+  void consume(std::uint16_t stream, std::size_t bytes, std::uint64_t now_ns);
+  bool next_event(StreamEvent& out);
+  [[nodiscard]] std::size_t count() const;
+
+  // ---- packets that opened, in order of arrival
+  // Asked before a RELIABLE packet is recorded in the window: no room, and it must look as if it was lost.
+  [[nodiscard]] bool has_room(std::uint16_t stream, std::uint16_t flags, std::uint32_t bytes);
+  // New data or FIN, RELIABLE, recorded. `prior`: its `ack_delay` field.
+  void on_data(std::uint16_t stream, std::uint32_t sequence, std::uint16_t flags, std::uint16_t prior,
+               std::uint8_t path, std::span<const std::uint8_t> text, std::uint64_t now_ns);
+  // An authentic duplicate of RELIABLE data: acknowledged again (W-10).
+  void on_duplicate(std::uint16_t stream, std::uint32_t sequence, std::uint8_t path, std::uint64_t now_ns);
+  void on_ack(std::uint16_t stream, std::uint32_t acked, std::uint16_t ack_delay_us, bool fin,
+              std::uint64_t now_ns);
+  void on_credit(std::uint16_t stream, std::uint32_t credit, std::uint64_t now_ns);
+  // Acknowledgements, credit and echoes of the peer fill gaps of its counter (order towards a reference
+  // peer).
+  void on_control(std::uint16_t stream, std::uint32_t sequence, std::uint64_t now_ns);
+
+  // ---- packets to send; called until it says no, after every burst, event of the application and timer
+  // `path`, `segment_bytes`: where data goes now.
+  bool next_packet(StreamPacket& out, std::uint64_t now_ns);
+  void sealed(const StreamPacket& packet, std::uint8_t epoch, std::uint32_t sequence,
+              std::uint32_t image_bytes, std::uint64_t now_ns);
+  void not_sent(const StreamPacket& packet,
+                std::uint64_t now_ns);  // nothing was sealed; asked for again later
+  // The epoch that packets are sealed in from now on: images of another one are resealed when repeated.
+  void set_epoch(std::uint8_t epoch);
+  // Where data goes; towards an unmodified peer always 0.
+  void set_path(std::uint8_t path, std::uint32_t segment_bytes);
+
+  // ---- time: timers of the wheel whose owner is this object
+  void on_timer(Timer& timer, std::uint64_t now_ns);
+
+  // Nothing of ours unacknowledged, nothing of the peer's arriving: an epoch may be left (1.4 rule 7).
+  [[nodiscard]] bool at_rest(std::uint64_t now_ns) const;
+  [[nodiscard]] const StreamCounters& counters() const;
+  [[nodiscard]] BandwidthSnapshot bandwidth(std::uint8_t path) const;
+  PathFlow& flow(std::uint8_t path);
+
+ private:
+  struct Impl;
+  std::unique_ptr<Impl> impl_;
+};
+
+}  // namespace session
