@@ -6,20 +6,23 @@
 // throws; what has no room is refused to whoever offers it (back-pressure), and every table has a limit.
 //
 // What a hardened peer is told in fields that an unmodified one ignores (it authenticates them all the same):
-// - `ack_delay` of a data packet: the distance in sequences to the stream's data packet before it, or kFirst,
-//   or kAllAcked. Acknowledgements take numbers of the same counter, so without it a receiver cannot tell a
-//   lost segment from a lost acknowledgement, and could give order only by waiting (W-25). 0: not told, as
-//   the reference sends; then gaps that only data can fill are waited for, for a bounded time.
-// - FIN is RELIABLE: it is acknowledged, and repeated with a new sequence until it is. Behind data that is
-// still
-//   under way only towards a hardened peer; an unmodified one gets it when all is acknowledged.
+// - `ack_delay` of a data packet: the distance in sequences to the stream's data packet before it, or
+//   kPriorFirst, or kPriorAllAcked. Acknowledgements take numbers of the same counter, so without it a
+//   receiver cannot tell a lost segment from a lost acknowledgement, and could give order only by waiting
+//   (W-25). 0: not told, as the reference sends; then gaps that only data can fill are waited for, for a
+//   bounded time.
+// - FIN is RELIABLE: it is acknowledged, and repeated until it is, to a hardened peer as any segment and as
+//   soon as all data was sent; to an unmodified one when all is acknowledged, each time with a new sequence
+//   (it does not acknowledge twice).
 // - FIN with CONTROL is a reset: both directions end, what is under way is given up. To an unmodified peer it
-// is a
-//   FIN.
+//   is a FIN.
+// - `ack_delay` of a WINDOW_UPDATE: all credit of the incarnation so far in KiB, modulo 2^16; 0: not told. So
+//   an update that was lost is made good by the next one, and one that is repeated grants nothing twice.
+// - `ack_delay` of an ACK: microseconds from the segment's arrival, as the reference reads it.
 //
 // Incarnations: an id may be used again when both directions are finished and acknowledged. Its first data
-// packet says kFirst; its sequences go on (a forgotten id begins at the highest number that any forgotten one
-// reached), so no (epoch, stream, sequence, path) comes twice.
+// packet says kPriorFirst; its sequences go on (a forgotten id begins at the highest number that any
+// forgotten one reached), so no (epoch, stream, sequence, path) comes twice.
 #pragma once
 
 #include <cstdint>
@@ -27,7 +30,9 @@
 #include <optional>
 #include <span>
 
+#include "session/hot.h"
 #include "session/path_flow.h"
+#include "session/stream_memory.h"
 #include "session/timer_wheel.h"
 #include "session/wire.h"
 
@@ -48,17 +53,19 @@ inline constexpr std::uint32_t kCreditThreshold = 32'768;
 inline constexpr std::uint32_t MAX_PENDING_PACKETS = 1024;
 // Newest sequence sent minus oldest unacknowledged one stays below it towards a window of 1,024 (1.4 rule 4).
 inline constexpr std::uint32_t kUnmodifiedSpan = 1000;
+// Towards a hardened peer, whose window is 8,192 unless configured otherwise (Config::span).
+inline constexpr std::uint32_t kHardenedSpan = 3000;
+// Ids from here on have their counters in the stream record; those below in SessionHot::tx.
+inline constexpr std::uint16_t kDynamicFirst = kTxStreams - 1;
+// Cap of accumulated credit between hardened peers; MAX_SEND_WINDOW is the unmodified one's.
+inline constexpr std::uint32_t kHardenedSendWindow = 1U << 24;
 
 struct StreamLimits {
   std::uint32_t streams = 64;             // at once, of one session
-  std::uint32_t send_bytes = 1 << 20;     // accepted and not acknowledged, a stream
-  std::uint32_t receive_bytes = 1 << 19;  // delivered and not consumed, a stream; credit never exceeds it
+  std::uint32_t send_bytes = 1 << 21;     // accepted and not acknowledged, a stream
+  std::uint32_t receive_bytes = 1 << 21;  // received and not consumed, a stream; at least the initial window
   std::uint32_t acks = 1024;              // acknowledgements that wait to be sent, a session
 };
-
-// Memory of the streams of all sessions of a thread: stream records, segments, receive blocks. Allocated
-// once.
-class StreamMemory;
 
 enum class StreamPriority : std::uint8_t { kLow, kNormal, kHigh };  // shares 1 : 4 : 16, none starves
 
@@ -81,7 +88,7 @@ enum class StreamNews : std::uint8_t {
   kOpened,    // by the peer
   kReadable,  // there is something to receive(), after there was nothing
   kWritable,  // send() takes bytes again, after it took fewer than offered
-  kFinished,  // everything the peer sent was received, and no more comes
+  kFinished,  // everything the peer sent was consumed, and no more comes
   kReset,     // by the peer, or for a breach of the protocol: `reason`
   kClosed,    // both directions are done; the id is free
 };
@@ -91,24 +98,27 @@ struct StreamEvent {
   const char* reason = "";  // for kReset, a constant
 };
 
-// A packet that wants to be sealed or sent.
+// A packet that wants to be sealed or sent. The way of each: next_packet(), then for kNew and kPlain a number
+// of the stream's counter and numbered() at once (before the next next_packet()), then sealed(), also of
+// kAgain, or not_sent(). Up to kMaxOutstanding may be on this way at a time.
 struct StreamPacket {
   enum class Kind : std::uint8_t {
-    kNew,     // take a number of the stream's counter, seal, keep the image where `image` says
+    kNew,     // take a number of the stream's counter, numbered(), seal, keep the image where `image` says
     kAgain,   // send the kept image as it is
     kReseal,  // the epoch moved: seal `text` with the number it has, keep the image
-    kPlain,   // acknowledgement, credit: take a number, seal, keep nothing
+    kPlain,   // acknowledgement, credit: take a number, numbered(), seal, keep nothing
   };
   Kind kind = Kind::kPlain;
   std::uint8_t path = 0;
   std::uint16_t stream = 0;
   std::uint16_t flags = 0;             // with ENCRYPTED
-  std::uint16_t ack_delay = 0;         // header field
-  std::uint32_t sequence = 0;          // of kAgain and kReseal
+  std::uint16_t ack_delay = 0;         // header field; of kNew set by numbered()
+  std::uint32_t sequence = 0;          // of kAgain and kReseal; of others set by numbered()
   std::span<const std::uint8_t> text;  // until sealed() or not_sent()
   std::span<std::uint8_t> image;       // room for the whole packet; of kAgain the packet itself
   std::uint32_t handle = 0;            // Streams' own
 };
+inline constexpr std::uint32_t kMaxOutstanding = 256;  // of all sessions that share a StreamMemory
 
 struct StreamCounters {
   std::uint64_t segments = 0, segments_again = 0, segments_resealed = 0;
@@ -124,6 +134,16 @@ struct StreamCounters {
   std::uint64_t stream_limit = 0;     // a further stream of the peer
   std::uint64_t acks_dropped = 0;     // their queue was full; the peer's repetition is acknowledged
   std::uint64_t gaps_given_up = 0;    // order towards a reference peer: a gap that nothing filled in time
+  std::uint64_t far_sequences = 0;    // further ahead of what is expected than any sender may be
+  std::uint64_t order_broken = 0;     // data that contradicts the order told before: the stream is reset
+  std::uint64_t no_stream = 0;        // data of a stream of ours that we do not know: answered with a reset
+  std::uint64_t presumed = 0;  // towards a reference peer: taken as delivered after many retransmissions
+  std::uint64_t retries_used_up = 0;  // the same where that may not be presumed: the stream is reset
+  std::uint64_t probes = 0;           // segments beyond a window that stayed shut (W-13)
+  std::uint64_t spurious = 0;         // retransmissions that were not needed
+  std::uint64_t timeouts = 0;         // retransmission timeouts, one a back-off
+  std::uint64_t held_acks = 0;        // acknowledgements that waited for the peer's window (W-15)
+  std::uint64_t no_memory = 0;        // bytes or a segment that the pools had no room for
 };
 
 class Streams {
@@ -133,6 +153,15 @@ class Streams {
     bool initiator = true;         // opens even ids, a responder odd ones: no id is opened from both ends
     bool unmodified_peer = false;  // ids from 2 on by one, and the rules of protocol.md 1.4
     std::uint32_t segment_bytes = TRANSPORT_MTU;
+    std::uint32_t span = 0;  // newest number minus oldest unacknowledged; 0: kUnmodifiedSpan, kHardenedSpan
+    // Order towards an unmodified peer: how long a gap that no control packet fills is waited for. It repeats
+    // a lost segment after 200 ms or more.
+    std::uint64_t gap_timeout_ns = 2'000'000'000;
+    // Towards an unmodified peer, which never repeats an acknowledgement (W-10): after so many
+    // retransmissions a segment counts as delivered if later ones were acknowledged, or else the stream is
+    // reset.
+    std::uint32_t unmodified_retries = 8;
+    bool presume_delivered = true;
   };
 
   Streams(const Config& config, StreamMemory& memory, TimerWheel& wheel, std::uint64_t now_ns);
@@ -159,26 +188,37 @@ class Streams {
 
   // ---- packets that opened, in order of arrival
   // Asked before a RELIABLE packet is recorded in the window: no room, and it must look as if it was lost.
-  [[nodiscard]] bool has_room(std::uint16_t stream, std::uint16_t flags, std::uint32_t bytes);
-  // New data or FIN, RELIABLE, recorded. `prior`: its `ack_delay` field.
+  // False is counted by name.
+  [[nodiscard]] bool has_room(std::uint16_t stream, std::uint32_t sequence, std::uint16_t flags,
+                              std::uint16_t prior, std::uint32_t bytes);
+  // New data or FIN, recorded; acknowledged if RELIABLE. `prior`: its `ack_delay` field.
   void on_data(std::uint16_t stream, std::uint32_t sequence, std::uint16_t flags, std::uint16_t prior,
                std::uint8_t path, std::span<const std::uint8_t> text, std::uint64_t now_ns);
   // An authentic duplicate of RELIABLE data: acknowledged again (W-10).
   void on_duplicate(std::uint16_t stream, std::uint32_t sequence, std::uint8_t path, std::uint64_t now_ns);
   void on_ack(std::uint16_t stream, std::uint32_t acked, std::uint16_t ack_delay_us, bool fin,
               std::uint64_t now_ns);
-  void on_credit(std::uint16_t stream, std::uint32_t credit, std::uint64_t now_ns);
+  // `told`: the packet's `ack_delay` field.
+  void on_credit(std::uint16_t stream, std::uint32_t credit, std::uint16_t told, std::uint64_t now_ns);
   // Acknowledgements, credit and echoes of the peer fill gaps of its counter (order towards a reference
   // peer).
   void on_control(std::uint16_t stream, std::uint32_t sequence, std::uint64_t now_ns);
 
   // ---- packets to send; called until it says no, after every burst, event of the application and timer
-  // `path`, `segment_bytes`: where data goes now.
   bool next_packet(StreamPacket& out, std::uint64_t now_ns);
+  // The number that a kNew or kPlain packet takes: fixes its `sequence` and `ack_delay`. A kNew packet keeps
+  // the number, also over not_sent(); it is sealed with it later, as kReseal.
+  void numbered(StreamPacket& packet, std::uint32_t sequence);
   void sealed(const StreamPacket& packet, std::uint8_t epoch, std::uint32_t sequence,
               std::uint32_t image_bytes, std::uint64_t now_ns);
-  void not_sent(const StreamPacket& packet,
-                std::uint64_t now_ns);  // nothing was sealed; asked for again later
+  // Nothing left; asked for again later.
+  void not_sent(const StreamPacket& packet, std::uint64_t now_ns);
+  // Counter of a stream from kDynamicFirst on, also of one that is forgotten or was never known (they share
+  // one: sequences go on, W-04, W-06); null for ids below.
+  TxStream* counter(std::uint16_t stream);
+  // The reservation that all of them share: numbers below `first` are used up, those from `limit` on not
+  // ours.
+  void set_dynamic_limit(std::uint32_t first, std::uint32_t limit);
   // The epoch that packets are sealed in from now on: images of another one are resealed when repeated.
   void set_epoch(std::uint8_t epoch);
   // Where data goes; towards an unmodified peer always 0.
@@ -189,6 +229,8 @@ class Streams {
 
   // Nothing of ours unacknowledged, nothing of the peer's arriving: an epoch may be left (1.4 rule 7).
   [[nodiscard]] bool at_rest(std::uint64_t now_ns) const;
+  // No new segments while set, so that rest comes; what is under way is still seen through.
+  void set_hold(bool hold);
   [[nodiscard]] const StreamCounters& counters() const;
   [[nodiscard]] BandwidthSnapshot bandwidth(std::uint8_t path) const;
   PathFlow& flow(std::uint8_t path);

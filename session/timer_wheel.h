@@ -48,10 +48,11 @@ class TimerWheel {
   void unlink(Timer& timer);
   void cascade(unsigned level);
   void advance_to(std::uint64_t tick);
+  [[nodiscard]] std::uint64_t next_tick() const;  // at which a slot is due; UINT64_MAX: none
 
   std::array<Level, kLevels> levels_;
   Timer due_;           // head of those whose time has come
-  std::uint64_t tick_;  // everything before it has expired
+  std::uint64_t tick_;  // everything up to it has expired or is in due_
   std::uint64_t armed_ = 0;
 };
 
