@@ -10,28 +10,10 @@
 
 #include <cstdint>
 
+#include "session/bandwidth_estimator.h"
+#include "session/pacer.h"
+
 namespace session {
-
-// protocol.md 12.1, the reference's names. Bytes a second where it says bps.
-struct BandwidthSnapshot {
-  std::uint64_t bottleneck_bw_bps = 0;  // bytes a second; 0: no sample yet
-  std::uint64_t min_rtt_ns = 0;         // 0: no sample yet
-  std::uint64_t pacing_rate_bps = 0;    // bytes a second
-  std::uint64_t cwnd_bytes = 0;
-  std::uint64_t inflight_bytes = 0;
-};
-
-enum class FlowState : std::uint8_t { kStartup, kDrain, kProbeBW, kProbeRTT, kFastRecovery };
-
-// What is remembered of a packet in flight; goes with the segment.
-struct FlowMark {
-  std::uint64_t sent_ns = 0;
-  std::uint64_t delivered_bytes = 0;  // by the path when it was sent
-  std::uint64_t delivered_ns = 0;     // when that many were delivered
-  std::uint64_t first_sent_ns = 0;    // beginning of the flight it belongs to
-  std::uint32_t bytes = 0;            // 0: not in flight
-  bool app_limited = false;
-};
 
 class PathFlow {
  public:
@@ -42,7 +24,7 @@ class PathFlow {
   // When may_send() said no because of the pacer: when to ask again. UINT64_MAX: an acknowledgement must
   // come.
   [[nodiscard]] std::uint64_t wait_until_ns(std::uint32_t bytes, std::uint64_t now_ns) const;
-  // Also for retransmissions: the mark is given a new flight. `retransmission` takes no RTT sample.
+  // Also for retransmissions: the mark is given a new flight.
   void on_sent(FlowMark& mark, std::uint32_t bytes, std::uint64_t now_ns);
   // There was nothing more to send: rates measured until this flight is over tell the sender's, not the
   // path's.
@@ -66,7 +48,13 @@ class PathFlow {
   [[nodiscard]] std::uint64_t round() const;
 
  private:
-  struct Filter;  // windowed extreme of the last rounds or seconds
+  void sample_rtt(std::uint64_t rtt_ns);
+  void follow(std::uint64_t now_ns);
+
+  BandwidthEstimator estimator_;
+  Pacer pacer_;
+  std::uint64_t srtt_ns_ = 0;
+  std::uint64_t rttvar_ns_ = 0;
 };
 
 }  // namespace session
