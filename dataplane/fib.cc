@@ -11,8 +11,8 @@
 #include <rte_fib.h>
 #include <rte_fib6.h>
 #include <rte_pause.h>
-#include <rte_version.h>
 
+#include "dataplane/fib_node.h"
 #include "session/wire.h"
 
 namespace dataplane {
@@ -20,40 +20,16 @@ namespace {
 
 constexpr unsigned kLookupBatch = 64;
 
-#if RTE_VERSION >= RTE_VERSION_NUM(24, 11, 0, 0)
-using Address6 = rte_ipv6_addr;
-Address6 address6(const std::uint8_t* bytes) {
-  Address6 a;
-  std::memcpy(a.a, bytes, sizeof(a.a));
-  return a;
-}
-int add6(rte_fib6* fib, const std::uint8_t* bytes, std::uint8_t depth, std::uint64_t hop) {
-  const Address6 a = address6(bytes);
-  return rte_fib6_add(fib, &a, depth, hop);
-}
-int delete6(rte_fib6* fib, const std::uint8_t* bytes, std::uint8_t depth) {
-  const Address6 a = address6(bytes);
-  return rte_fib6_delete(fib, &a, depth);
-}
-void bulk6(rte_fib6* fib, const std::uint8_t (*addresses)[16], unsigned n, std::uint64_t* hops) {
-  Address6 copies[kLookupBatch + 1];  // as below
-  std::memcpy(copies, addresses, std::size_t{n} * 16);
-  rte_fib6_lookup_bulk(fib, copies, hops, static_cast<int>(n));
-}
-#else
-int add6(rte_fib6* fib, const std::uint8_t* bytes, std::uint8_t depth, std::uint64_t hop) {
-  return rte_fib6_add(fib, bytes, depth, hop);
-}
-int delete6(rte_fib6* fib, const std::uint8_t* bytes, std::uint8_t depth) {
-  return rte_fib6_delete(fib, bytes, depth);
-}
 void bulk6(rte_fib6* fib, const std::uint8_t (*addresses)[16], unsigned n, std::uint64_t* hops) {
   // One more than needed: beside a writer a reader may follow tables deeper than an address is long.
+#if RTE_VERSION >= RTE_VERSION_NUM(24, 11, 0, 0)
+  FibAddress6 copies[kLookupBatch + 1];
+#else
   std::uint8_t copies[kLookupBatch + 1][16];
+#endif
   std::memcpy(copies, addresses, std::size_t{n} * 16);
   rte_fib6_lookup_bulk(fib, copies, hops, static_cast<int>(n));
 }
-#endif
 
 [[noreturn]] void fail(const char* what) {
   throw std::runtime_error(std::string("routes: ") + what + ": " + rte_strerror(rte_errno) +
@@ -75,6 +51,13 @@ std::array<std::uint8_t, 16> masked(const IpPrefix& prefix) {
 constexpr unsigned kBlockLength = 24;
 constexpr unsigned kQuickLength = 12;
 constexpr unsigned kQuickRoutes = 32;
+// Most that a write has beside those of own_tables(): DIR24_8 wants two free ones for a piece's ends, the
+// TRIE fills one for a piece that turns out to be a whole block.
+constexpr std::uint32_t kPassingTables = 8;
+// Most prefixes that are in the library's tree for the time of a write; guards are fewer when it is full.
+constexpr int kPassingRoutes = 4;
+// The bytes of an IPv6 address behind the first 24 bits.
+constexpr std::uint32_t kTablesOfRoute6 = 13;
 
 bool is_prefix(const IpPrefix& prefix) {
   return (prefix.address.family == 4 && prefix.length <= 32) ||
@@ -95,6 +78,21 @@ Key block_key(std::uint8_t family, std::uint32_t block) {
   return Key{family, bytes, static_cast<std::uint8_t>(kBlockLength)};
 }
 
+// The prefix of that length with the last address, and the one before it.
+Key end_key(std::uint8_t family, unsigned length) {
+  IpPrefix end;
+  end.address.bytes.fill(0xff);
+  end.address.family = family;
+  end.length = static_cast<std::uint8_t>(length);
+  return Key{family, masked(end), end.length};
+}
+
+Key beside_end(std::uint8_t family, unsigned length) {
+  Key key = end_key(family, length);
+  std::get<1>(key)[(length - 1) / 8] ^= static_cast<std::uint8_t>(0x80U >> (length - 1) % 8);
+  return key;
+}
+
 bool covers(const Key& outer, const Key& inner) {
   const auto& [family, bytes, length] = outer;
   const auto& [inner_family, inner_bytes, inner_length] = inner;
@@ -104,20 +102,23 @@ bool covers(const Key& outer, const Key& inner) {
 
 }  // namespace
 
-Fib::Fib(const std::string& name, std::uint32_t max_routes, int socket) {
-  const int routes = static_cast<int>(std::clamp<std::uint32_t>(max_routes, 64, 1U << 22));
+Fib::Fib(const std::string& name, std::uint32_t max_routes, int socket)
+    : max_routes_(std::clamp<std::uint32_t>(max_routes, 64, kMaxRoutes)) {
+  const int routes = static_cast<int>(max_routes_);
+  room4_.tables = std::min(max_routes_, kMaxTables4);
+  room6_.tables = std::min(max_routes_ * kTablesOfRoute6, kMaxTables6);
   rte_fib_conf conf4{};
   conf4.type = RTE_FIB_DIR24_8;
-  conf4.max_routes = routes;
+  conf4.max_routes = routes + kPassingRoutes;
   conf4.dir24_8.nh_sz = RTE_FIB_DIR24_8_4B;
-  conf4.dir24_8.num_tbl8 = std::min(static_cast<std::uint32_t>(routes) + 1, kMaxTables4);
+  conf4.dir24_8.num_tbl8 = room4_.tables + kPassingTables;
   v4_ = rte_fib_create((name + "4").c_str(), socket, &conf4);
   if (v4_ == nullptr) fail("no memory for the IPv4 table");
   rte_fib6_conf conf6{};
   conf6.type = RTE_FIB6_TRIE;
-  conf6.max_routes = routes;
+  conf6.max_routes = routes + kPassingRoutes;
   conf6.trie.nh_sz = RTE_FIB6_TRIE_4B;
-  conf6.trie.num_tbl8 = std::min(static_cast<std::uint32_t>(routes) * 13 + 1, kMaxTables6);
+  conf6.trie.num_tbl8 = room6_.tables + kPassingTables;
   v6_ = rte_fib6_create((name + "6").c_str(), socket, &conf6);
   if (v6_ == nullptr) {
     rte_fib_free(v4_);
@@ -160,15 +161,24 @@ void Fib::settled(const Look& look) const {
   }
 }
 
-bool Fib::write(const Key& key, const Hop* hop) {
+// The prefix in its library table.
+template <typename Do>
+auto Fib::at(const Key& key, const Do& what) {
   const auto& [family, bytes, length] = key;
-  if (family == 4) {
-    const std::uint32_t address = session::load_be32(bytes.data());
-    return (hop != nullptr ? rte_fib_add(v4_, address, length, hop->word)
-                           : rte_fib_delete(v4_, address, length)) == 0;
-  }
-  return (hop != nullptr ? add6(v6_, bytes.data(), length, hop->word) : delete6(v6_, bytes.data(), length)) ==
-         0;
+  if (family == 4) return what(FibPlace4{v4_, session::load_be32(bytes.data()), length});
+  return what(FibPlace6(v6_, bytes.data(), length));
+}
+
+bool Fib::write(const Key& key, const Hop* hop) {
+  return at(key, [&](const auto& place) { return hop != nullptr ? put(place, hop->word) : take(place); });
+}
+
+// What destinations of this prefix get when it goes.
+Hop Fib::covering_hop_of(const Key& key) const {
+  const auto& [family, bytes, length] = key;
+  if (length == 0) return Hop{};
+  const auto shorter = static_cast<std::uint8_t>(length - 1);
+  return present_hop(Key{family, masked(IpPrefix{IpAddress{bytes, family}, shorter}), shorter});
 }
 
 // What destinations of this prefix get that have no longer route.
@@ -216,7 +226,47 @@ std::vector<Fib::Key> Fib::guards(const Key& key) const {
   return out;
 }
 
+// Length of the shortest route inside the prefix that ends where the address space ends; 0: none.
+unsigned Fib::last_inside(const Key& key) const {
+  const auto& [family, bytes, length] = key;
+  const Key end = end_key(family, family == 4 ? 32 : 128);
+  if (!covers(key, end)) return 0;
+  for (unsigned at = length + 1U; at <= std::get<2>(end); ++at) {
+    if (routes_.contains(end_key(family, at))) return at;
+  }
+  return 0;
+}
+
+// The library writes what lies between the routes inside a prefix. When the last of them ends with the
+// address space and starts where the one before ends (0.0.0.0/1 and 128.0.0.0/1), it wraps around and
+// overwrites the whole table, in 22.11 and 24.11. So such a prefix is written in parts, those that leave out
+// the last route; the prefix itself changes in the tree alone.
+bool Fib::change_around(const Key& key, unsigned last, const Hop* hop) {
+  const auto planted = [](const auto& place) { return plant(place) != nullptr; };
+  if (hop != nullptr && !at(key, planted)) return false;
+  const Hop to = hop != nullptr ? *hop : covering_hop_of(key);
+  bool done = true;
+  for (unsigned length = std::get<2>(key) + 1U; length <= last; ++length) {
+    const Key part = beside_end(std::get<0>(key), length);
+    if (routes_.contains(part)) continue;
+    done = change_part(part, &to) && done;
+    at(part, [](const auto& place) { place.remove(); });
+  }
+  if (done && hop != nullptr) {
+    at(key, [&](const auto& place) { place.set_hop(place.find(), hop->word); });
+  } else if (done || !routes_.contains(key)) {
+    at(key, [](const auto& place) { place.remove(); });
+  }
+  return done;
+}
+
 bool Fib::change(const Key& key, const Hop* hop) {
+  const unsigned last = last_inside(key);
+  return last == 0 ? change_part(key, hop) : change_around(key, last, hop);
+}
+
+// No route inside the prefix ends with the address space.
+bool Fib::change_part(const Key& key, const Hop* hop) {
   if (quick(key)) {
     const Section section(version_);
     return write(key, hop);
@@ -230,27 +280,49 @@ bool Fib::change(const Key& key, const Hop* hop) {
     if (!all) break;
     guarded.push_back(block);
   }
-  bool done = false;
-  if (all) {
-    done = write(key, hop);
-  } else {  // no room for guards: late packets rather than wrong ones
-    const Section section(version_);
-    done = write(key, hop);
-  }
+  bool done = all && write(key, hop);
   for (const Key& block : guarded) {
     const Section section(version_);
     write(block, nullptr);
   }
-  return done;
+  if (all) return done;
+  const Section section(version_);  // no room for guards: late packets rather than wrong ones
+  return write(key, hop);
+}
+
+// Second-level tables that the prefix has to itself: one a whole byte behind the 24th bit that no other route
+// goes beyond. The library has those tables, fewer where next hops are equal, and kPassingTables while it
+// writes.
+std::uint32_t Fib::own_tables(const Key& key) const {
+  const auto& [family, bytes, length] = key;
+  std::uint32_t own = 0;
+  for (int at = (length - 1) / 8 * 8; at >= static_cast<int>(kBlockLength); at -= 8, ++own) {
+    const auto depth = static_cast<std::uint8_t>(at);
+    const Key table{family, masked(IpPrefix{IpAddress{bytes, family}, depth}), depth};
+    auto inside = routes_.upper_bound(table);
+    if (inside != routes_.end() && inside->first == key) ++inside;
+    if (inside != routes_.end() && covers(table, inside->first)) break;
+  }
+  return own;
 }
 
 bool Fib::add(const IpPrefix& prefix, Hop hop) {
   if (!is_prefix(prefix)) return false;
   const Key key{prefix.address.family, masked(prefix), prefix.length};
   const auto known = routes_.find(key);
-  if (known != routes_.end() && known->second.word == hop.word) return true;
+  if (known != routes_.end()) {
+    if (known->second.word == hop.word) return true;
+    if (!change(key, &hop)) return false;
+    known->second = hop;
+    return true;
+  }
+  Room& room = room_of(key);
+  const std::uint32_t tables = own_tables(key);
+  if (room.used_routes >= max_routes_ || room.used_tables + tables > room.tables) return false;
   if (!change(key, &hop)) return false;
-  routes_.insert_or_assign(key, hop);
+  routes_.emplace(key, hop);
+  ++room.used_routes;
+  room.used_tables += tables;
   return true;
 }
 
@@ -258,6 +330,9 @@ bool Fib::remove(const IpPrefix& prefix) {
   if (!is_prefix(prefix)) return false;
   const Key key{prefix.address.family, masked(prefix), prefix.length};
   if (!routes_.contains(key) || !change(key, nullptr)) return false;
+  Room& room = room_of(key);
+  --room.used_routes;
+  room.used_tables -= own_tables(key);
   routes_.erase(key);
   return true;
 }

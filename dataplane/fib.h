@@ -15,10 +15,16 @@
 //   its own with the next hop it has anyway; so the change touches no second-level table, and frees none.
 //   (A long IPv6 prefix with very many longer ones inside takes about a microsecond for each.)
 //
+// Room: add() never refuses a route while there are fewer than max_routes of its family and second-level
+// tables suffice, however many came and went before. The library's own count drifts until it refuses
+// everything, so fib_node.h goes round it, and Fib counts.
+//
 // Memory: DIR24_8 and the TRIE each keep 2^24 first-level entries of 4 bytes (64 MiB), whatever the number of
-// routes; second-level tables are 1 KiB each: up to one for an IPv4 route longer than /24, up to 13 for an
-// IPv6 one. They are limited to kMaxTables4 and kMaxTables6 (64 MiB each), so a Fib takes 130 to 260 MiB of
-// EAL's memory: with --no-huge, EAL needs -m 512.
+// routes; second-level tables are 1 KiB each: one for all IPv4 routes longer than /24 in a /24; for IPv6 one
+// for every whole byte behind the 24th bit (/24, /32, ... /120) inside which there are longer routes, so up
+// to 13 for a route alone (five for a /64) and few more for a thousand in one site. They are limited to
+// kMaxTables4 and kMaxTables6 (64 MiB each), so a Fib takes 130 to 260 MiB of EAL's memory: with --no-huge,
+// EAL needs -m 512. 5,041 IPv6 routes fit whatever they are, more as far as they share tables.
 #pragma once
 
 #include <atomic>
@@ -44,6 +50,8 @@ enum class HopKind : std::uint8_t {
   kLocal = 4,      // one of our addresses
 };
 
+// Most routes of a family: what the library's memory is made for at most.
+inline constexpr std::uint32_t kMaxRoutes = 1U << 22;
 // Most second-level tables; add() says false when they are used up.
 inline constexpr std::uint32_t kMaxTables4 = 65536;
 inline constexpr std::uint32_t kMaxTables6 = 65536;
@@ -62,7 +70,8 @@ struct Hop {
 
 class Fib {
  public:
-  // Throws std::runtime_error with advice when memory does not suffice.
+  // Room for `max_routes` of each family, 64 to kMaxRoutes. Throws std::runtime_error with advice when memory
+  // does not suffice.
   Fib(const std::string& name, std::uint32_t max_routes, int socket);
   ~Fib();
   Fib(const Fib&) = delete;
@@ -83,15 +92,31 @@ class Fib {
   // Family, network bytes, length: what lies inside a prefix follows it.
   using Key = std::tuple<std::uint8_t, std::array<std::uint8_t, 16>, std::uint8_t>;
   class Section;
+  struct Room {
+    std::uint32_t tables = 0;  // may be used
+    std::uint32_t used_tables = 0;
+    std::uint32_t used_routes = 0;
+  };
+  Room& room_of(const Key& key) { return std::get<0>(key) == 4 ? room4_ : room6_; }
   bool change(const Key& key, const Hop* hop);  // null: remove
-  bool write(const Key& key, const Hop* hop);   // the library's tables
+  bool change_part(const Key& key, const Hop* hop);
+  bool change_around(const Key& key, unsigned last, const Hop* hop);
+  template <typename Do>
+  auto at(const Key& key, const Do& what);
+  bool write(const Key& key, const Hop* hop);  // the library's tables
   [[nodiscard]] bool quick(const Key& key) const;
   [[nodiscard]] std::vector<Key> guards(const Key& key) const;
   [[nodiscard]] Hop present_hop(const Key& key) const;
+  [[nodiscard]] Hop covering_hop_of(const Key& key) const;
+  [[nodiscard]] unsigned last_inside(const Key& key) const;
+  [[nodiscard]] std::uint32_t own_tables(const Key& key) const;
   template <typename Look>
   void settled(const Look& look) const;
 
-  std::map<Key, Hop> routes_;  // writer's
+  const std::uint32_t max_routes_;
+  std::map<Key, Hop> routes_;  // writer's, as the next two
+  Room room4_;
+  Room room6_;
   alignas(64) std::atomic<std::uint64_t> version_{0};
   rte_fib* v4_ = nullptr;
   rte_fib6* v6_ = nullptr;
