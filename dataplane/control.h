@@ -46,6 +46,7 @@ struct SessionView {  // for show and metrics
   std::string peer;
   std::vector<session::PathSlotView> paths;
   std::vector<PathCounters> path_counters;  // beside `paths`
+  std::uint64_t path_refused = 0;           // challenges and new sources that no budget or room was left for
   std::uint64_t handed_over = 0;            // packets that came to another worker first
   bool steered = false;                     // an rte_flow rule brings its packets to its worker
 };

@@ -78,7 +78,7 @@ Core::Core(Topology& topo, unsigned worker_index)
 
 void Core::tick() {
   now_tsc = rte_rdtsc();
-  now_ms = static_cast<std::uint32_t>(now_tsc / tsc_per_ms);
+  now_ms = base_ms + static_cast<std::uint32_t>(now_tsc / tsc_per_ms);
 }
 
 void Core::punt(rte_mbuf* m, PuntReason reason) {

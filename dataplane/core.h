@@ -122,6 +122,7 @@ struct Core {
 
   std::uint64_t now_tsc = 0;
   std::uint64_t tsc_per_ms = 0;
+  std::uint32_t base_ms = 0;  // of now_ms: other than 0 only where a test is the clock
   std::uint32_t now_ms = 0;
 
   // Gathered over a loop, emptied before it ends.

@@ -144,6 +144,10 @@ bool act(Core& core, const OpenEntry& entry, const crypto::AeadJob& job, Packets
       core.consume(entry.m, session::ConsumedKind::kConsumedWindowUpdate);
       return false;
     case session::RxAction::kPathValidation:
+      if (!core.shard.take_path_report(entry.slot, core.now_ms)) {
+        core.drop(entry.m, DropReason::kPathRate);
+        return false;
+      }
       report_path_validation(core, entry, job.text);
       core.consume(entry.m, session::ConsumedKind::kConsumedPathValidation);
       return false;

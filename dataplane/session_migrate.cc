@@ -148,6 +148,7 @@ void SessionManager::log_path_notices(Managed& s) {
 void SessionManager::view_paths(const Managed& s, const session::Shard& shard, SessionView& v) const {
   const session::SessionHot& hot = shard.hot(s.control->slot());
   v.paths = s.control->path_views();
+  v.path_refused = s.control->path_manager().refused_total();
   v.path_counters.resize(v.paths.size());
   v.handed_over = __atomic_load_n(&hot.handed_over, __ATOMIC_RELAXED);
   v.steered = steering_.steered(steering_key(s));

@@ -111,6 +111,7 @@ Json session_json(const SessionView& v) {
               {"grace_accepts", v.grace_accepts},
               {"auth_failed", v.auth_failed},
               {"replayed", v.replayed},
+              {"path_refused", v.path_refused},
               {"epochs_left_seconds", v.epochs_left_seconds},
               {"budget_left_seconds", v.budget_left_seconds},
               {"budget_limit", v.budget_limit},

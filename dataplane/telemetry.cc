@@ -121,6 +121,7 @@ void fill_session(rte_tel_data* d, const SessionView& v) {
   add(d, "grace_accepts", v.grace_accepts);
   add(d, "auth_failed", v.auth_failed);
   add(d, "replayed", v.replayed);
+  add(d, "path_refused", v.path_refused);
   add(d, "handed_over", v.handed_over);
   add(d, "steered", v.steered ? 1U : 0U);
   if (v.epochs_left_seconds >= 0) {

@@ -209,6 +209,11 @@ bool Worker::poll() {
   return impl_->poll();
 }
 
+void Worker::set_clock(std::uint32_t now_ms) {
+  impl_->core.tsc_per_ms = UINT64_MAX;
+  impl_->core.base_ms = now_ms;
+}
+
 void Worker::run(const std::atomic<bool>& stop) {
   while (!stop.load(std::memory_order_relaxed)) {
     const bool moved = impl_->poll();

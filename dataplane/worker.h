@@ -24,6 +24,9 @@ class Worker {
   // One iteration: rx of every port, sibling rings, mailbox, tx. For tests and benchmarks. True if a packet
   // moved.
   bool poll();
+  // For tests that are the clock: the worker's milliseconds, which its budgets and time limits go by, stand
+  // at this from now on. Cycle counts go on.
+  void set_clock(std::uint32_t now_ms);
 
  private:
   struct Impl;

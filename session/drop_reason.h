@@ -43,6 +43,7 @@ namespace session {
   X(kAckLength,           "ack_length",           "ACK plaintext is not 4 bytes")                      \
   X(kWindowUpdateLength,  "window_update_length", "WINDOW_UPDATE plaintext is not 4 bytes")            \
   X(kPathValidationLength,"path_validation_length","PATH_VALIDATION plaintext is not 32 bytes")        \
+  X(kPathRate,            "path_rate",            "challenges and echoes beyond the rate of a session")  \
   X(kCoalescedHeader,     "coalesced_header",     "bundle without a complete count")                   \
   X(kCoalescedPart,       "coalesced_part",       "bundle with fewer complete parts than announced")   \
   X(kNoConsumer,          "no_consumer",          "authentic packet kind that nothing here takes")     \

@@ -161,7 +161,7 @@ PathVerdict PathManager::Impl::foreign(std::uint8_t id, const PathChallenge& val
     const bool behind = slot.fallback && same_pair(slot.fallback->ends, ends);
     // A sign of life; two idle ends would only wake each other.
     if (here && !slot.pulse.up && slot.idle_checks == 0) {
-      slot.pulse.next_ns = std::min(slot.pulse.next_ns, now_ns);
+      slot.pulse.next_ns = std::min(slot.pulse.next_ns, std::max(now_ns, slot.pulse.last_ns + kPatienceNs));
     }
     at_home = at_home || here || behind;
   }

@@ -25,6 +25,7 @@ std::uint64_t RoundTrip::patience_ns() const {
 
 void Pulse::record(const PathChallenge& value, std::uint64_t now_ns, bool counts) {
   ring[ring_next++ % ring.size()] = Challenge{value, now_ns, true, counts};
+  last_ns = now_ns;
   ++sent;
 }
 

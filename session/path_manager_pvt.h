@@ -71,6 +71,7 @@ struct Pulse {
   std::uint64_t sent = 0;
   std::uint64_t answered = 0;
   std::uint64_t next_ns = kNeverNs;
+  std::uint64_t last_ns = 0;  // the last one was sent
   std::array<Challenge, 4> ring{};
   unsigned ring_next = 0;
 

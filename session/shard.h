@@ -129,6 +129,11 @@ class Shard {
   // from many addresses cannot fill the ring. now_ms: worker clock.
   [[nodiscard]] bool take_source_hint(std::uint32_t slot, std::uint32_t source, std::uint32_t now_ms);
 
+  // Whether control may be told of one more PATH_VALIDATION packet of the session now: an authentic peer that
+  // floods them must cost neither control's time nor the room that other sessions need in the ring. A refusal
+  // is counted. now_ms: worker clock.
+  [[nodiscard]] bool take_path_report(std::uint32_t slot, std::uint32_t now_ms);
+
   // ---- transmit
   // Takes the next sequence of `stream` (< kTxStreams) for one packet, after the rekey decision
   // (protocol.md 6.5 with W-12: span = highest - lowest used in this epoch). A number once granted is burnt,
@@ -187,6 +192,7 @@ class Shard {
   OlderEpochs* older_ = nullptr;
   std::uint32_t older_free_ = kNone;
   PathSet* sets_ = nullptr;
+  std::uint32_t* path_due_ms_ = nullptr;  // a slot's PATH_VALIDATION reports so far are paid for at this time
   std::uint32_t set_free_ = kNone;
   std::uint32_t free_path_sets_ = 0;
   std::uint32_t* retired_ = nullptr;  // ring of limits_.keys entries: every key fits, so it cannot overflow

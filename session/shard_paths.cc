@@ -15,7 +15,23 @@ constexpr std::uint32_t kSameSourceMs = 5;
 constexpr std::uint32_t kHintMs = 21;
 constexpr std::uint32_t kHintBurst = 16;
 
+// PATH_VALIDATION packets of a session that control hears of: 64 at once and 200 a second. Two honest ends of
+// four slots cause about 30 echoes a second, and their peer's challenges are as many; echoes of foreign ones
+// are 64 a second by themselves.
+constexpr std::uint32_t kReportMs = 5;
+constexpr std::uint32_t kReportBurst = 64;
+
 constexpr std::uint8_t kLength4 = 28;
+
+// A budget of one every `gap_ms` and `burst` at once, as the time at which all that was taken is paid for.
+// When that time is long ago the difference wraps.
+bool take_from(std::uint32_t& due_ms, std::uint32_t now_ms, std::uint32_t gap_ms, std::uint32_t burst) {
+  const std::uint32_t ahead_ms = due_ms - now_ms;
+  const bool paid = ahead_ms > burst * gap_ms;
+  if (!paid && ahead_ms > (burst - 1) * gap_ms) return false;
+  due_ms = (paid ? now_ms : due_ms) + gap_ms;
+  return true;
+}
 
 // A slot index that a plan may name, or `otherwise`.
 std::uint8_t known_slot(std::uint8_t wanted, std::uint32_t count, std::uint8_t otherwise) {
@@ -86,13 +102,16 @@ bool Shard::note_source(SessionHot& hot, const RxFields& fields, std::uint32_t t
 bool Shard::take_source_hint(std::uint32_t slot, std::uint32_t source, std::uint32_t now_ms) {
   SessionHot& hot = hot_[slot];
   if (source == hot.hint_source && now_ms - hot.hint_ms < kSameSourceMs) return false;
-  const std::uint32_t ahead_ms = hot.hint_due_ms - now_ms;
-  const bool paid = ahead_ms > kHintBurst * kHintMs;  // long ago: the difference has wrapped
-  if (!paid && ahead_ms > (kHintBurst - 1) * kHintMs) return false;
-  hot.hint_due_ms = (paid ? now_ms : hot.hint_due_ms) + kHintMs;
+  if (!take_from(hot.hint_due_ms, now_ms, kHintMs, kHintBurst)) return false;
   hot.hint_source = source;
   hot.hint_ms = now_ms;
   return true;
+}
+
+bool Shard::take_path_report(std::uint32_t slot, std::uint32_t now_ms) {
+  if (take_from(path_due_ms_[slot], now_ms, kReportMs, kReportBurst)) return true;
+  ++hot_[slot].rx_other_drops;
+  return false;
 }
 
 void Shard::init_path_sets(std::span<std::byte> memory) {

@@ -153,7 +153,8 @@ void End::start(std::function<std::uint64_t()> clock) {
   home.prefix = prefix(side == 1 ? "10.64.0.0/10" : "10.128.0.0/10");
   home.lan_gateway = ip(text("10.#.0.9", side));
   t.config.routes.push_back(home);
-  control = std::make_unique<dataplane::Control>(t, store, std::move(clock));
+  clock_ = std::move(clock);
+  control = std::make_unique<dataplane::Control>(t, store, clock_);
   control->start();
 }
 
@@ -168,7 +169,11 @@ void End::restart(std::function<std::uint64_t()> clock) {
 
 bool End::poll() {
   bool moved = control != nullptr && control->poll() != 0;
-  for (unsigned w = 0; w < options_.workers; ++w) moved |= gw->worker(w).poll();
+  const auto now_ms = static_cast<std::uint32_t>(clock_ ? clock_() / 1'000'000 : 0);
+  for (unsigned w = 0; w < options_.workers; ++w) {
+    gw->worker(w).set_clock(now_ms);
+    moved |= gw->worker(w).poll();
+  }
   return moved;
 }
 

@@ -1,5 +1,5 @@
 // Two complete gateways, workers and control core each, on a network that the test is: it sees every datagram
-// between them and may rewrite, copy or lose it. Time of the control cores is the test's.
+// between them and may rewrite, copy or lose it. Time of control cores and of workers' budgets is the test's.
 //
 //   A: LAN 10.1.0.1/24, WAN 192.0.2.1/24 and 2001:db8:a::1/64, initiator
 //   B: LAN 10.2.0.1/24, WAN 198.51.100.2/24 and 2001:db8:b::2/64, responder
@@ -69,6 +69,7 @@ class End {
   std::string directory_;
   std::vector<dataplane::SessionEntry> entries_;
   Bytes lan_frame_;
+  std::function<std::uint64_t()> clock_;  // ns; empty before start()
 };
 
 class Network {
