@@ -75,7 +75,7 @@ struct StreamOptions {
 };
 
 enum class StreamError : std::uint8_t {
-  kNone,
+  kOk,
   kUnknown,   // no such stream
   kExists,    // the id is in use
   kLimit,     // limits.streams, or no memory
