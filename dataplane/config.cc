@@ -18,8 +18,8 @@ namespace {
 constexpr std::uint64_t kMillisecondNs = 1'000'000;
 // Hop::shard() has 6 bits and the EAL of Debian 128 lcores.
 constexpr std::uint64_t kMaxWorkers = 64;
-// Hop::value() has 23 bits.
-constexpr std::uint64_t kMaxSessions = 1U << 23;
+// A route names a session by its slot: Hop::value() has 22 bits (fib.h).
+constexpr std::uint64_t kMaxSessions = 1U << 22;
 // RFC 791 3.2 and RFC 8200 5: below these a link cannot carry the protocol; above, ethdevs end.
 constexpr std::uint64_t kLeastMtu = 576;
 constexpr std::uint64_t kMostMtu = 9600;

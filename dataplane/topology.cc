@@ -15,8 +15,16 @@
 namespace dataplane {
 namespace {
 
-// Room for routes beside those of the file: connected prefixes, own addresses, and growth while running.
+// Routes of each family that operators may add while it runs.
 constexpr std::uint32_t kSpareRoutes = 1024;
+
+// What a Fib must have room for: routes of the file, of ports (a connected prefix and an own address for each
+// address, default routes), and of operators.
+std::uint32_t route_room(const GatewayConfig& config) {
+  std::size_t routes = config.routes.size() + kSpareRoutes;
+  for (const PortConfig& port : config.ports) routes += 2 * port.addresses.size() + 2;
+  return static_cast<std::uint32_t>(routes);
+}
 
 // Names of EAL objects are unique in a process, which in tests holds more than one gateway.
 unsigned next_instance() {
@@ -167,9 +175,7 @@ std::unique_ptr<Topology> build_topology(const GatewayConfig& config) {
     make_workers(*topology, instance);
     const int socket = static_cast<int>(rte_socket_id());
     topology->control_stats = make_stats(socket);
-    topology->fib =
-        std::make_unique<Fib>(fmt::format("p{}fib", instance),
-                              static_cast<std::uint32_t>(config.routes.size()) + kSpareRoutes, socket);
+    topology->fib = std::make_unique<Fib>(fmt::format("p{}fib", instance), route_room(config), socket);
     make_ports(*topology);
   } catch (...) {
     tear_down(*topology);

@@ -11,6 +11,7 @@
 
 #include "dataplane/address_text.h"
 #include "dataplane/config.h"
+#include "dataplane/fib.h"
 #include "tests/support/folder_test.h"
 
 namespace dataplane {
@@ -299,7 +300,9 @@ TEST_F(Config, EachMistakeHasItsLineFieldAndAdvice) {
       {"range", plus("[cores]\nburst = 65\n"), 26, "cores.burst", "from 1 to 64, found 65"},
       {"negative", plus("[cores]\nburst = -1\n"), 26, "cores.burst", "found -1"},
       {"power of two", plus("[limits]\nwindow_bits = 3000\n"), 26, "limits.window_bits", "use 2048 or 4096"},
-      {"memory", plus("[limits]\nsessions = 8000000\nwindows = 200000000\nwindow_bits = 65536\n"), 25,
+      {"more sessions than a route can name", plus("[limits]\nsessions = 4194305\n"), 26, "limits.sessions",
+       "from 1 to 4194304"},
+      {"memory", plus("[limits]\nsessions = 4000000\nwindows = 200000000\nwindow_bits = 65536\n"), 25,
        "limits", "this machine's"},
       {"too few keys",
        plus("[limits]\nkeys = 8\n[[session]]\nname = \"c\"\nid = \"" + std::string(64, 'a') +
@@ -316,6 +319,17 @@ TEST_F(Config, EachMistakeHasItsLineFieldAndAdvice) {
       {"syntax", with("name = \"a\"", "name = "), 2, "", "TOML"},
   };
   expect_each(rows);
+}
+
+// The greatest number of sessions that a file may ask for.
+TEST_F(Config, ARouteNamesTheLastOfTheMostSessions) {
+  constexpr std::uint32_t kMost = 4'194'304;
+  const auto hop = dataplane::Hop::make(dataplane::HopKind::kSession, 63, kMost - 1);
+  EXPECT_EQ(hop.value(), kMost - 1);
+  EXPECT_EQ(hop.shard(), 63U);
+  EXPECT_EQ(hop.kind(), dataplane::HopKind::kSession);
+  load(plus("[limits]\nsessions = 4194304\n"));  // this machine's memory may be too small for it
+  EXPECT_EQ(all().find("limits.sessions:"), std::string::npos) << all();
 }
 
 TEST_F(Config, AllMistakesAreReportedAtOnce) {
