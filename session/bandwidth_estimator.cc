@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <array>
 
+#include "session/pacer.h"
+
 namespace session {
 namespace {
 
@@ -19,7 +21,7 @@ constexpr unsigned kStartupPacing = 277;
 constexpr unsigned kDrainPacing = 36;
 // A round each. One more to yield than the reference's, which ends as soon as the pipe holds 15/16 of what it
 // can carry: a queue that stood since before the minimum was measured would confirm it for ever if the pipe
-// were emptied to that minimum and no further. On a path without such a queue it costs 1 %.
+// were emptied to that minimum and no further. On a path without such a queue it costs 2 %.
 constexpr std::array<unsigned, 5> kCyclePacing = {125, 75, 75, 100, 100};
 constexpr unsigned kProbePhase = 0;
 constexpr unsigned kYieldPhase = 1;
@@ -57,20 +59,24 @@ constexpr std::uint32_t kLossPackets = 3;
 // The bucket is what leaves in this time: more than the tick of a timer wheel and its lateness, so that a
 // sender that is woken by ticks keeps its rate, and no more, because a short queue must take it.
 constexpr std::uint64_t kBurstNs = 4'000'000;
-constexpr std::uint64_t kMaxBurst = 65'536;  // MAX_BURST_BYTES
 
 std::uint64_t mul_div(std::uint64_t a, std::uint64_t b, std::uint64_t c) {
   return static_cast<std::uint64_t>(Wide{a} * b / c);
 }
 
+// Of samples, which are limited so that nothing overflows.
+constexpr std::uint64_t kMaxRateBps = 1ULL << 40;
+constexpr std::uint64_t kMaxRttNs = 60 * kSecondNs;
 std::uint64_t percent(std::uint64_t value, unsigned gain) {
-  return mul_div(value, gain, 100);
+  return value * gain / 100;
 }
 
 }  // namespace
 
 BandwidthEstimator::BandwidthEstimator(std::uint64_t now_ns)
-    : delivered_ns_(now_ns), first_sent_ns_(now_ns), floor_seen_ns_(now_ns) {}
+    : delivered_ns_(now_ns), first_sent_ns_(now_ns), floor_seen_ns_(now_ns) {
+  compute();
+}
 
 // ---- the flight
 
@@ -111,8 +117,8 @@ void BandwidthEstimator::on_ack(FlowMark& mark, std::uint64_t rtt_ns, std::uint6
     sample_rtt(rtt_ns, now_ns);
     sample_rate(mark, now_ns);
   }
-  grow_back(bytes);
   step(round_began, now_ns);
+  grow_back(bytes);
 }
 
 void BandwidthEstimator::on_loss(FlowMark& mark) {
@@ -166,11 +172,12 @@ void BandwidthEstimator::sample_rate(const FlowMark& mark, std::uint64_t now_ns)
 // What the application limited still is a lower bound.
 void BandwidthEstimator::offer_rate(std::uint64_t rate_bps, bool app_limited) {
   if (rate_bps == 0 || (app_limited && rate_bps <= bandwidth_.best())) return;
-  bandwidth_.update(bandwidth_tick_, rate_bps);
+  bandwidth_.update(bandwidth_tick_, std::min(rate_bps, kMaxRateBps));
   round_counts_ = round_counts_ || !app_limited;
 }
 
-void BandwidthEstimator::sample_rtt(std::uint64_t rtt_ns, std::uint64_t now_ns) {
+void BandwidthEstimator::sample_rtt(std::uint64_t sample_ns, std::uint64_t now_ns) {
+  const std::uint64_t rtt_ns = std::min(sample_ns, kMaxRttNs);
   min_rtt_.update(now_ns / kSecondNs, rtt_ns);
   if (round_min_rtt_ns_ == 0 || rtt_ns < round_min_rtt_ns_) round_min_rtt_ns_ = rtt_ns;
   if (floor_rtt_ns_ == 0 || rtt_ns <= floor_rtt_ns_ + floor_rtt_ns_ / kFloorTolerance) {
@@ -217,6 +224,7 @@ void BandwidthEstimator::enter_recovery() {
   state_ = FlowState::kFastRecovery;
   round_end_bytes_ = delivered_bytes_;  // until everything that is under way now has met its fate
   recovery_window_bytes_ = std::max(inflight_bytes_, kMinWindowBytes);
+  refresh();
 }
 
 // In recovery one packet for each that is delivered; afterwards two, until the window is its own again.
@@ -227,18 +235,19 @@ void BandwidthEstimator::grow_back(std::uint32_t acked_bytes) {
     return;
   }
   recovery_window_bytes_ += acked_bytes;
-  if (recovery_window_bytes_ >= target_window_bytes()) recovery_window_bytes_ = 0;
+  if (recovery_window_bytes_ >= out_.window_bytes) recovery_window_bytes_ = 0;
 }
 
 // ---- states
 
 void BandwidthEstimator::step(bool round_began, std::uint64_t now_ns) {
+  refresh();
   switch (state_) {
     case FlowState::kStartup:
       if (round_began) step_startup();
       break;
     case FlowState::kDrain:
-      if (inflight_bytes_ > bdp_bytes()) break;
+      if (inflight_bytes_ > out_.bdp_bytes) break;
       state_ = FlowState::kProbeBW;
       cycle_ = kCruisePhase;
       break;
@@ -253,6 +262,7 @@ void BandwidthEstimator::step(bool round_began, std::uint64_t now_ns) {
       break;
   }
   if (probe_rtt_due(now_ns)) enter_probe_rtt();
+  refresh();
 }
 
 // Rounds that the application limited say nothing about the path.
@@ -270,7 +280,7 @@ void BandwidthEstimator::step_cycle(bool round_began) {
   if (round_began) {
     cycle_ = (cycle_ + 1) % kCyclePacing.size();
   }
-  if (cycle_ >= kYieldPhase && cycle_ < kCruisePhase && inflight_bytes_ <= bdp_bytes() / 16 * 15) {
+  if (cycle_ >= kYieldPhase && cycle_ < kCruisePhase && inflight_bytes_ <= out_.bdp_bytes / 16 * 15) {
     cycle_ = kCruisePhase;
   }
 }
@@ -316,8 +326,37 @@ void BandwidthEstimator::leave_probe_rtt(std::uint64_t now_ns) {
 
 // ---- outputs
 
-std::uint64_t BandwidthEstimator::bdp_bytes() const {
-  return mul_div(bandwidth_.best(), min_rtt_.best(), kSecondNs);
+// They follow from four things that rarely change, so that most acknowledgements divide once.
+void BandwidthEstimator::refresh() {
+  if (out_.of_bandwidth_bps != bandwidth_.best() || out_.of_min_rtt_ns != min_rtt_.best() ||
+      out_.of_state != state_ || out_.of_cycle != cycle_) {
+    compute();
+  }
+}
+
+// In Startup never below what the initial window asks for: the first sample is one packet in a round trip.
+void BandwidthEstimator::compute() {
+  const std::uint64_t bandwidth_bps = bandwidth_.best();
+  const std::uint64_t min_rtt_ns = min_rtt_.best();
+  const bool starting = state_ == FlowState::kStartup || bandwidth_bps == 0;
+  const std::uint64_t floor_bytes = starting ? kInitialWindowBytes : kMinWindowBytes;
+  out_ = {.of_bandwidth_bps = bandwidth_bps,
+          .of_min_rtt_ns = min_rtt_ns,
+          .of_state = state_,
+          .of_cycle = cycle_,
+          .bdp_bytes = mul_div(bandwidth_bps, min_rtt_ns, kSecondNs)};
+  const std::uint64_t burst = mul_div(bandwidth_bps, kBurstNs, kSecondNs);
+  out_.burst_bytes =
+      static_cast<std::uint32_t>(std::clamp<std::uint64_t>(burst, floor_bytes, MAX_BURST_BYTES));
+  out_.window_bytes = state_ == FlowState::kProbeRTT
+                          ? kMinWindowBytes
+                          : std::max(percent(out_.bdp_bytes, kWindowGain) + out_.burst_bytes, floor_bytes);
+  std::uint64_t rate_bps = bandwidth_bps;
+  if (starting) {
+    const std::uint64_t rtt_ns = min_rtt_ns == 0 ? kInitialMinRttNs : min_rtt_ns;
+    rate_bps = std::clamp(mul_div(kInitialWindowBytes, kSecondNs, rtt_ns), rate_bps, kMaxRateBps);
+  }
+  out_.pacing_rate_bps = std::max(percent(rate_bps, pacing_percent()), MIN_PACING_RATE);
 }
 
 unsigned BandwidthEstimator::pacing_percent() const {
@@ -335,33 +374,9 @@ unsigned BandwidthEstimator::pacing_percent() const {
   return kSteadyPacing;
 }
 
-// In Startup never below what the initial window asks for: the first sample is one packet in a round trip.
-std::uint64_t BandwidthEstimator::pacing_rate_bps() const {
-  std::uint64_t rate_bps = bandwidth_.best();
-  if (state_ == FlowState::kStartup || rate_bps == 0) {
-    const std::uint64_t rtt_ns = min_rtt_.best() == 0 ? kInitialMinRttNs : min_rtt_.best();
-    rate_bps = std::max(rate_bps, mul_div(kInitialWindowBytes, kSecondNs, rtt_ns));
-  }
-  return std::max<std::uint64_t>(percent(rate_bps, pacing_percent()), 1);
-}
-
-std::uint64_t BandwidthEstimator::target_window_bytes() const {
-  if (state_ == FlowState::kProbeRTT) return kMinWindowBytes;
-  const std::uint64_t floor =
-      state_ == FlowState::kStartup || bandwidth_.best() == 0 ? kInitialWindowBytes : kMinWindowBytes;
-  return std::max(percent(bdp_bytes(), kWindowGain) + burst_bytes(), floor);
-}
-
 std::uint64_t BandwidthEstimator::window_bytes() const {
-  const std::uint64_t target = target_window_bytes();
-  return recovery_window_bytes_ == 0 ? target : std::min(target, recovery_window_bytes_);
-}
-
-std::uint32_t BandwidthEstimator::burst_bytes() const {
-  const std::uint64_t rate_bps = bandwidth_.best();
-  const std::uint64_t floor =
-      state_ == FlowState::kStartup || rate_bps == 0 ? kInitialWindowBytes : kMinWindowBytes;
-  return static_cast<std::uint32_t>(std::clamp(mul_div(rate_bps, kBurstNs, kSecondNs), floor, kMaxBurst));
+  if (recovery_window_bytes_ == 0) return out_.window_bytes;
+  return std::min(out_.window_bytes, recovery_window_bytes_);
 }
 
 }  // namespace session

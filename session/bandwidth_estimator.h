@@ -16,7 +16,6 @@
 #pragma once
 
 #include <cstdint>
-#include <functional>
 
 #include "session/windowed_filter.h"
 
@@ -65,10 +64,10 @@ class BandwidthEstimator {
   void on_report(std::uint64_t delivered_bytes, std::uint64_t interval_ns, std::uint64_t rtt_ns,
                  std::uint32_t packets, std::uint32_t lost, bool app_limited, std::uint64_t now_ns);
 
-  [[nodiscard]] std::uint64_t pacing_rate_bps() const;
+  [[nodiscard]] std::uint64_t pacing_rate_bps() const { return out_.pacing_rate_bps; }
   [[nodiscard]] std::uint64_t window_bytes() const;
   // What may leave at once; the pacer's bucket. Part of the window, so that a full bucket empties no pipe.
-  [[nodiscard]] std::uint32_t burst_bytes() const;
+  [[nodiscard]] std::uint32_t burst_bytes() const { return out_.burst_bytes; }
   [[nodiscard]] std::uint64_t inflight_bytes() const { return inflight_bytes_; }
   [[nodiscard]] std::uint64_t bandwidth_bps() const { return bandwidth_.best(); }
   [[nodiscard]] std::uint64_t min_rtt_ns() const { return min_rtt_.best(); }
@@ -83,7 +82,7 @@ class BandwidthEstimator {
 
   void sample_rate(const FlowMark& mark, std::uint64_t now_ns);
   void offer_rate(std::uint64_t rate_bps, bool app_limited);
-  void sample_rtt(std::uint64_t rtt_ns, std::uint64_t now_ns);
+  void sample_rtt(std::uint64_t sample_ns, std::uint64_t now_ns);
   bool begin_round(std::uint64_t seen_delivered_bytes);
   void count_loss(std::uint32_t bytes, std::uint32_t packets);
   [[nodiscard]] bool too_much_lost() const;
@@ -98,8 +97,8 @@ class BandwidthEstimator {
   void leave_probe_rtt(std::uint64_t now_ns);
   void enter_recovery();
   void grow_back(std::uint32_t acked_bytes);
-  [[nodiscard]] std::uint64_t bdp_bytes() const;
-  [[nodiscard]] std::uint64_t target_window_bytes() const;
+  void refresh();
+  void compute();
   [[nodiscard]] unsigned pacing_percent() const;
 
   // The flight (W-23).
@@ -136,6 +135,18 @@ class BandwidthEstimator {
   std::uint64_t probe_rtt_until_ns_ = 0;  // 0: the pipe is not empty yet
   std::uint64_t probed_rtt_ns_ = 0;
   std::uint64_t recovery_window_bytes_ = 0;  // 0: no limit
+
+  struct Outputs {
+    std::uint64_t of_bandwidth_bps = 0;  // what they were computed from
+    std::uint64_t of_min_rtt_ns = 0;
+    FlowState of_state = FlowState::kStartup;
+    unsigned of_cycle = 0;
+    std::uint64_t bdp_bytes = 0;
+    std::uint64_t window_bytes = 0;  // but for recovery
+    std::uint64_t pacing_rate_bps = 0;
+    std::uint32_t burst_bytes = 0;
+  };
+  Outputs out_;
 };
 
 }  // namespace session

@@ -3,6 +3,7 @@
 #include <cstdint>
 #include <cstdlib>
 #include <string>
+#include <type_traits>
 #include <vector>
 
 #include <gtest/gtest.h>
@@ -48,6 +49,10 @@ double goodput(FlowSender& sender, std::uint64_t until_ns) {
   return static_cast<double>(sender.acked_bytes() - before) / seconds /
          static_cast<double>(sender.link().shape().rate_bps);
 }
+
+// What can be copied byte by byte owns nothing: no allocation, no virtual call.
+static_assert(std::is_trivially_copyable_v<PathFlow>);
+static_assert(sizeof(PathFlow) <= 640);
 
 // ---- throughput: 50 ms, 100 Mbit/s
 
