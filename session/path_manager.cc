@@ -99,13 +99,13 @@ void PathManager::Impl::run_slot_attempt(std::uint8_t index, std::uint64_t now_n
   Slot& slot = slots[index];
   if (slot.state == PathState::kValidated || !known(slot.ends)) return;
   Attempt& attempt = slot.attempt;
-  if (attempt.fail_if_over(now_ns, policy)) {
+  if (attempt.fail_if_over(now_ns, doubled_pause_ns(attempt))) {
     slot.state = PathState::kFailed;
     if (attempt.failures == 1) notice(PathEvent::kRejected, index, slot.ends);
   }
   const bool pause_over = attempt.phase == Attempt::Phase::kPaused && now_ns >= attempt.next_ns;
   if (attempt.phase == Attempt::Phase::kIdle || pause_over) {
-    attempt.start(index, now_ns, slot.pulse.rtt);
+    attempt.start(index, now_ns, slot.pulse.rtt, policy.attempt_timeout_ns);
     slot.state = PathState::kValidating;
   }
   if (!attempt.wants_send(now_ns)) return;
@@ -227,13 +227,13 @@ std::uint64_t PathManager::next_deadline_ns() const {
   std::uint64_t at = s.watch_due_ns;
   for (const Candidate& c : s.candidates) {
     const bool paused = c.attempt.phase == Attempt::Phase::kPaused;  // ends by itself only in oblivion
-    at = std::min(at, paused ? c.attempt.next_ns + kForgetNs : c.attempt.deadline_ns(s.policy));
+    at = std::min(at, paused ? c.attempt.next_ns + kForgetNs : c.attempt.deadline_ns());
     if (c.attempt.phase == Attempt::Phase::kProven && c.wants_move) {
       at = std::min(at, s.slots[c.slot].moved_ns + kMoveGapNs);
     }
   }
   for (const Slot& slot : s.slots) {
-    at = std::min({at, slot.attempt.deadline_ns(s.policy), slot.pulse.next_ns, slot.pulse.overdue_ns()});
+    at = std::min({at, slot.attempt.deadline_ns(), slot.pulse.next_ns, slot.pulse.overdue_ns()});
     if (!slot.fallback) continue;
     const Fallback& f = *slot.fallback;
     at = std::min({at, f.until_ns, f.pulse.next_ns, f.pulse.overdue_ns()});

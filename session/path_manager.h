@@ -28,7 +28,9 @@
 //   the peer send data there, for the path gate to drop.
 // - Every send of an attempt has a fresh value, so that an echo names the send it answers. An attempt has
 //   kAttemptSends of them, ends after attempt_timeout_ns, and a new one of the same address waits for a pause
-//   that doubles. After the pause it takes a new packet from the address (or the configuration) to start it.
+//   that doubles. While the slot is down the attempt is short, longer with every failure, and the pause a
+//   quarter of a second. After the pause it takes a new packet from the address (or the configuration) to
+//   start it.
 // - An address that only a peer's packets named gets less than three times the IP bytes that came from it.
 // What
 //   an operator or the configuration named is exempt: there the number of sends of an attempt is the bound.

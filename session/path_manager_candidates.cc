@@ -6,11 +6,12 @@
 
 namespace session {
 
-void Attempt::start(std::uint8_t on_id, std::uint64_t now_ns, const RoundTrip& rtt) {
+void Attempt::start(std::uint8_t on_id, std::uint64_t now_ns, const RoundTrip& rtt, std::uint64_t for_ns) {
   phase = Phase::kRunning;
   id = on_id;
   sends = 0;
   started_ns = now_ns;
+  limit_ns = for_ns;
   gap_ns = std::max(2 * rtt.srtt_ns, kPatienceNs);
   next_ns = now_ns;
   sent = {};
@@ -40,19 +41,19 @@ std::optional<std::uint64_t> Attempt::answer(std::uint8_t on_id, const PathChall
   return std::nullopt;
 }
 
-bool Attempt::fail_if_over(std::uint64_t now_ns, const PathPolicy& policy) {
-  if (phase != Phase::kRunning || now_ns < started_ns + policy.attempt_timeout_ns) return false;
+bool Attempt::fail_if_over(std::uint64_t now_ns, std::uint64_t pause_ns) {
+  if (phase != Phase::kRunning || now_ns < started_ns + limit_ns) return false;
   phase = Phase::kPaused;
-  next_ns = now_ns + std::min(policy.attempt_pause_ns << std::min(failures, 16U), kMaxPauseNs);
+  next_ns = now_ns + pause_ns;
   ++failures;
   sent = {};  // an echo that comes later finds nothing
   return true;
 }
 
-std::uint64_t Attempt::deadline_ns(const PathPolicy& policy) const {
+std::uint64_t Attempt::deadline_ns() const {
   if (phase == Phase::kIdle) return kNeverNs;
   if (phase != Phase::kRunning) return next_ns;
-  const std::uint64_t end = started_ns + policy.attempt_timeout_ns;
+  const std::uint64_t end = started_ns + limit_ns;
   return sends < sent.size() ? std::min(end, next_ns) : end;
 }
 
@@ -71,8 +72,55 @@ bool PathManager::Impl::gives_way(const Candidate& c, std::uint64_t now_ns) cons
   if (c.named) return false;
   if (c.attempt.phase == Attempt::Phase::kProven) return !c.wants_move;
   if (c.attempt.phase != Attempt::Phase::kRunning) return true;
-  const std::uint64_t probation = std::max(4 * slots[c.slot].pulse.rtt.srtt_ns, 250 * kMs);
-  return now_ns >= c.attempt.started_ns + probation;
+  return now_ns >= c.attempt.started_ns + probation_ns(c.slot);
+}
+
+std::uint64_t PathManager::Impl::probation_ns(std::uint8_t slot) const {
+  return std::max(4 * slots[slot].pulse.rtt.srtt_ns, 250 * kMs);
+}
+
+// Who gives way first. One that failed, or that the peer left (nothing came from it for a while): however
+// many packets came from there before.
+std::uint64_t PathManager::Impl::rank(const Candidate& c, std::uint64_t now_ns) const {
+  const bool left = now_ns >= c.seen_ns + probation_ns(c.slot);
+  return c.attempt.phase == Attempt::Phase::kPaused || left ? 0 : c.pkts;
+}
+
+// Nothing answers where the slot's packets go: an attempt more costs less than the time without one.
+bool PathManager::Impl::dark(std::uint8_t index) const {
+  const Slot& slot = slots[index];
+  return slot.state == PathState::kValidated && known(slot.ends) && !slot.pulse.up;
+}
+
+// While it is dark the first attempt of an address is short, so that its place is soon another's. It grows
+// with each failure, lest a slow peer is never waited for.
+std::uint64_t PathManager::Impl::attempt_ns(const Candidate& c) const {
+  if (!dark(c.slot)) return policy.attempt_timeout_ns;
+  const std::uint64_t first = std::max(8 * slots[c.slot].pulse.rtt.srtt_ns, kDarkAttemptNs);
+  return std::min(first << std::min(c.attempt.failures, 8U), policy.attempt_timeout_ns);
+}
+
+std::uint64_t PathManager::Impl::doubled_pause_ns(const Attempt& attempt) const {
+  return std::min(policy.attempt_pause_ns << std::min(attempt.failures, 16U), kMaxPauseNs);
+}
+
+std::uint64_t PathManager::Impl::pause_ns(const Candidate& c) const {
+  return dark(c.slot) ? std::min(kDarkPauseNs, policy.attempt_pause_ns) : doubled_pause_ns(c.attempt);
+}
+
+// The slot went down: what was waited for at leisure is urgent now.
+void PathManager::Impl::hurry_candidates(std::uint8_t slot, std::uint64_t now_ns) {
+  for (Candidate& c : candidates) {
+    if (c.slot != slot || c.named) continue;
+    Attempt& attempt = c.attempt;
+    if (attempt.phase == Attempt::Phase::kRunning) {  // what is on its way may still come
+      const std::uint64_t soon = now_ns + kPatienceNs - attempt.started_ns;
+      attempt.limit_ns = std::min(attempt.limit_ns, std::max(attempt_ns(c), soon));
+    }
+    if (attempt.phase == Attempt::Phase::kPaused) {
+      attempt.next_ns = std::min(attempt.next_ns, now_ns + pause_ns(c));
+    }
+  }
 }
 
 // A place in the table, or nothing. `pkts`: of the newcomer; it has to outnumber whom it pushes out.
@@ -82,12 +130,9 @@ Candidate* PathManager::Impl::make_room(bool by_force, std::uint64_t pkts, std::
     return &candidates.emplace_back();
   }
   Candidate* weakest = nullptr;
-  const auto rank = [](const Candidate& c) {
-    return c.attempt.phase == Attempt::Phase::kPaused ? std::uint64_t{0} : c.pkts;
-  };
   for (Candidate& c : candidates) {
-    if (by_force ? c.named : (!gives_way(c, now_ns) || rank(c) >= pkts)) continue;
-    if (weakest == nullptr || rank(c) < rank(*weakest)) weakest = &c;
+    if (by_force ? c.named : (!gives_way(c, now_ns) || rank(c, now_ns) >= pkts)) continue;
+    if (weakest == nullptr || rank(c, now_ns) < rank(*weakest, now_ns)) weakest = &c;
   }
   if (weakest != nullptr) *weakest = Candidate{};
   return weakest;
@@ -137,6 +182,7 @@ Candidate* PathManager::Impl::admit(std::uint64_t now_ns) {
   c->slot = most->slot;
   c->ends = most->ends;
   c->pkts = most->pkts;
+  c->seen_ns = most->seen_ns;
   c->bytes_in = most->bytes;
   c->wants_move = most->data;
   watched.erase(most);
@@ -151,6 +197,7 @@ Candidate* PathManager::Impl::candidate_for(std::uint8_t slot, const PathEnds& e
     if (data && c->slot != slot && !c->named) hand_over(*c, slot);
     c->bytes_in += ip_bytes(ends, payload_bytes);
     ++c->pkts;
+    c->seen_ns = now_ns;
     return c;
   }
   watch(slot, ends, ip_bytes(ends, payload_bytes), data, now_ns);
@@ -172,7 +219,7 @@ std::uint8_t PathManager::Impl::pick_id(std::uint8_t slot) {
 
 void PathManager::Impl::begin(Candidate& c, std::uint64_t now_ns) {
   const std::uint8_t id = pick_id(c.slot);
-  c.attempt.start(id, now_ns, slots[c.slot].pulse.rtt);
+  c.attempt.start(id, now_ns, slots[c.slot].pulse.rtt, c.named ? policy.attempt_timeout_ns : attempt_ns(c));
   notice(PathEvent::kCandidate, c.slot, c.ends);
   Slot& slot = slots[c.slot];
   if (known(slot.ends) && slot.state == PathState::kValidated) {  // does the old address still live?
@@ -205,7 +252,7 @@ void PathManager::Impl::run_candidates(std::uint64_t now_ns) {
   watch_due_ns = watched.empty() ? kNeverNs : now_ns + 1'000 * kMs / kNewcomersPerSecond;
   for (std::size_t i = 0; i < candidates.size();) {
     Candidate& c = candidates[i];
-    if (c.attempt.fail_if_over(now_ns, policy)) {
+    if (c.attempt.fail_if_over(now_ns, pause_ns(c))) {
       notice(PathEvent::kRejected, c.slot, c.ends);
       c.wants_move = false;  // until data comes from it again
     }

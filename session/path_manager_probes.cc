@@ -103,6 +103,7 @@ void PathManager::Impl::judge(std::uint8_t index, bool was_up, std::uint64_t now
 void PathManager::Impl::went_down(std::uint8_t index, std::uint64_t now_ns) {
   notice(PathEvent::kDown, index, slots[index].ends);
   if (return_to_fallback(index, now_ns)) return;
+  hurry_candidates(index, now_ns);
   settle_proven(now_ns);
 }
 

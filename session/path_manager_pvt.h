@@ -16,6 +16,8 @@ inline constexpr std::uint64_t kFirstPatienceNs = 1'000 * kMs;  // RFC 6298, 2.1
 inline constexpr std::uint64_t kLeftNs = 100 * kMs;             // least time for stragglers of a left address
 inline constexpr std::uint64_t kFastProbeNs = 200 * kMs;        // of a slot in use, with an alternative
 inline constexpr std::uint64_t kProofNs = 10'000 * kMs;         // life of a validated candidate without data
+inline constexpr std::uint64_t kDarkAttemptNs = 800 * kMs;      // least first attempt while the slot is down
+inline constexpr std::uint64_t kDarkPauseNs = 250 * kMs;        // pause while the slot is down
 inline constexpr std::uint64_t kMaxPauseNs = 60'000 * kMs;
 inline constexpr std::uint64_t kForgetNs = 30'000 * kMs;  // a failed candidate after its pause
 inline constexpr std::uint64_t kWatchNs = 3'000 * kMs;    // a watched address without packets
@@ -90,18 +92,19 @@ struct Attempt {
   unsigned sends = 0;
   unsigned failures = 0;
   std::uint64_t started_ns = 0;
+  std::uint64_t limit_ns = 0;  // its length
   std::uint64_t gap_ns = 0;
   std::uint64_t rtt_ns = 0;          // once proven
   std::uint64_t next_ns = kNeverNs;  // next send; end of the pause; end of the proof
   std::array<Challenge, PathManager::kAttemptSends> sent{};
 
-  void start(std::uint8_t on_id, std::uint64_t now_ns, const RoundTrip& rtt);
+  void start(std::uint8_t on_id, std::uint64_t now_ns, const RoundTrip& rtt, std::uint64_t for_ns);
   void record(const PathChallenge& value, std::uint64_t now_ns);
   // Round trip when the value is of this attempt and not answered before.
   std::optional<std::uint64_t> answer(std::uint8_t on_id, const PathChallenge& value, std::uint64_t now_ns);
-  bool fail_if_over(std::uint64_t now_ns, const PathPolicy& policy);
+  bool fail_if_over(std::uint64_t now_ns, std::uint64_t pause_ns);
   [[nodiscard]] bool wants_send(std::uint64_t now_ns) const;
-  [[nodiscard]] std::uint64_t deadline_ns(const PathPolicy& policy) const;
+  [[nodiscard]] std::uint64_t deadline_ns() const;
 };
 
 struct Candidate {
@@ -111,7 +114,8 @@ struct Candidate {
   PathEnds ends;
   std::uint64_t bytes_in = 0;
   std::uint64_t bytes_out = 0;
-  std::uint64_t pkts = 0;  // newest packets from it
+  std::uint64_t pkts = 0;     // newest packets from it
+  std::uint64_t seen_ns = 0;  // the last of them
   Attempt attempt;
 };
 
@@ -176,6 +180,13 @@ struct PathManager::Impl {
   Candidate* admit(std::uint64_t now_ns);
   Candidate* make_room(bool by_force, std::uint64_t pkts, std::uint64_t now_ns);
   bool gives_way(const Candidate& c, std::uint64_t now_ns) const;
+  std::uint64_t rank(const Candidate& c, std::uint64_t now_ns) const;
+  std::uint64_t probation_ns(std::uint8_t slot) const;
+  bool dark(std::uint8_t slot) const;
+  std::uint64_t attempt_ns(const Candidate& c) const;
+  std::uint64_t doubled_pause_ns(const Attempt& attempt) const;
+  std::uint64_t pause_ns(const Candidate& c) const;
+  void hurry_candidates(std::uint8_t slot, std::uint64_t now_ns);
   std::uint8_t pick_id(std::uint8_t slot);
   void begin(Candidate& c, std::uint64_t now_ns);
   bool may_send(const Candidate& c) const;

@@ -1,5 +1,6 @@
 // PathManager: validation, migration, the fallback, and what keeps a stranger from moving traffic
 // (protocol.md 10, 10.5, 16.6; W-17).
+#include <cstdio>
 #include <set>
 
 #include <gtest/gtest.h>
@@ -93,8 +94,9 @@ TEST_F(PathManagerOne, APortAloneAndAnotherFamilyAreAddressesToo) {
 }
 
 TEST_F(PathManagerOne, ASilentCandidateIsRejectedAfterItsSendsAndTriedAgainOnlyAfterAPause) {
+  const auto home_lives = [](const PathSend& send) { return send.ends == kHome; };
   b_.source(kAway, 0, 1400);
-  b_.run(policy_.attempt_timeout_ns - kMs);
+  b_.run(policy_.attempt_timeout_ns - kMs, home_lives);
   unsigned sends = 0;
   std::set<session::PathChallenge> values;
   for (const auto& one : b_.log) {
@@ -105,22 +107,22 @@ TEST_F(PathManagerOne, ASilentCandidateIsRejectedAfterItsSendsAndTriedAgainOnlyA
   EXPECT_EQ(sends, PathManager::kAttemptSends);
   EXPECT_EQ(values.size(), sends) << "every send has its own value";
   EXPECT_TRUE(b_.pm.migrating());
-  b_.run(2 * kMs);
+  b_.run(2 * kMs, home_lives);
   EXPECT_FALSE(b_.pm.migrating());
   EXPECT_TRUE(PathBench::has(b_.events(), PathEvent::kRejected));
   EXPECT_EQ(b_.at(), kHome);
   b_.source(kAway);  // in the pause
-  b_.run(policy_.attempt_pause_ns / 2);
+  b_.run(policy_.attempt_pause_ns / 2, home_lives);
   EXPECT_FALSE(b_.pm.migrating());
-  b_.run(policy_.attempt_pause_ns);
+  b_.run(policy_.attempt_pause_ns, home_lives);
   EXPECT_FALSE(b_.pm.migrating()) << "only a new packet starts another attempt";
   b_.source(kAway);
   EXPECT_TRUE(b_.pm.migrating());
   // The second pause is twice as long.
-  b_.run(policy_.attempt_timeout_ns + policy_.attempt_pause_ns + 10 * kMs);
+  b_.run(policy_.attempt_timeout_ns + policy_.attempt_pause_ns + 10 * kMs, home_lives);
   b_.source(kAway);
   EXPECT_FALSE(b_.pm.migrating());
-  b_.run(policy_.attempt_pause_ns);
+  b_.run(policy_.attempt_pause_ns, home_lives);
   b_.source(kAway);
   EXPECT_TRUE(b_.pm.migrating());
 }
@@ -287,6 +289,76 @@ TEST_F(PathManagerOne, AFreshCandidateHasTimeToAnswerWhoeverSendsMore) {
   }
   EXPECT_EQ(b_.echo(challenge), PathVerdict::kValidated);
   EXPECT_EQ(b_.at(), kAway);
+}
+
+// The peer moves `moves` times, `dwell_ns` at each address, to where nothing reaches it, and then to kAway,
+// where it is reached; its own address is gone from the first move on. `spoofers` addresses send as often as
+// it does. How long until traffic goes to kAway.
+std::uint64_t dark_ns(unsigned moves, std::uint64_t dwell_ns, unsigned spoofers) {
+  PathBench b(PathPolicy{}, {kHome});
+  b.traffic = true;
+  b.run(2 * kSecond, [](const PathSend&) { return true; });
+  const auto speak = [&](const PathEnds& from, const PathEnds& lives) {
+    for (unsigned i = 0; i < spoofers; ++i) b.source(to(99, static_cast<std::uint16_t>(10'000 + i)));
+    b.source(from);
+    b.run(10 * kMs, [&](const PathSend& send) { return send.ends == lives; });
+  };
+  for (unsigned i = 0; i < moves; ++i) {
+    const PathEnds dead = to(40, static_cast<std::uint16_t>(5000 + i));
+    for (std::uint64_t t = 0; t < dwell_ns; t += 10 * kMs) speak(dead, {});
+  }
+  const std::uint64_t start = b.now;
+  while (b.at() != kAway && b.now < start + 120 * kSecond) speak(kAway, kAway);
+  return b.now - start;
+}
+
+TEST_F(PathManagerOne, AfterManyDeadAddressesALiveOneIsFoundSoon) {
+  struct Case {
+    unsigned spoofers;
+    std::uint64_t most_ns;
+  };
+  for (const Case c : {Case{0, 500 * kMs}, Case{8, 2 * kSecond}}) {
+    std::uint64_t worst = 0;
+    for (const unsigned moves : {1U, 3U, 4U, 10U, 30U}) {
+      for (const std::uint64_t dwell : {30 * kMs, 100 * kMs, 300 * kMs, 1000 * kMs, 4000 * kMs}) {
+        worst = std::max(worst, dark_ns(moves, dwell, c.spoofers));
+      }
+    }
+    std::printf("  %u spoofers: %.0f ms at worst\n", c.spoofers, static_cast<double>(worst) / kMs);
+    EXPECT_LT(worst, c.most_ns) << c.spoofers;
+  }
+}
+
+// Nothing reaches the peer for a while, wherever it is; what comes from it still comes.
+TEST_F(PathManagerOne, AnAddressThatFailedOftenIsFoundSoonWhenItLivesAndNothingElseDoes) {
+  std::uint64_t worst = 0;
+  for (std::uint64_t outage = 5 * kSecond; outage < 100 * kSecond; outage += 3 * kSecond) {
+    PathBench b(PathPolicy{}, {kHome});
+    b.traffic = true;
+    b.run(2 * kSecond, [](const PathSend&) { return true; });
+    const std::uint64_t heals = b.now + outage;
+    while (b.at() != kAway && b.now < heals + 120 * kSecond) {
+      b.source(kAway);
+      b.run(10 * kMs, [&](const PathSend& send) { return b.now >= heals && send.ends == kAway; });
+    }
+    worst = std::max(worst, b.now - heals);
+  }
+  std::printf("  %.0f ms at worst\n", static_cast<double>(worst) / kMs);
+  EXPECT_LT(worst, 2500 * kMs);
+}
+
+// Attempts that are shorter while nothing lives must not miss a peer that became slow.
+TEST_F(PathManagerOne, ASlowAddressIsFoundToo) {
+  b_.traffic = true;
+  settle(2 * kSecond);
+  const std::uint64_t start = b_.now;
+  while (b_.at() == kHome && b_.now < start + 60 * kSecond) {
+    b_.source(kAway);
+    b_.run(
+        10 * kMs, [](const PathSend& send) { return send.ends == kAway; }, 1'400 * kMs);
+  }
+  EXPECT_EQ(b_.at(), kAway);
+  EXPECT_LT(b_.now - start, 6 * kSecond);
 }
 
 TEST_F(PathManagerOne, WithThePolicyOffNothingMovesAndEchoesStillGo) {
