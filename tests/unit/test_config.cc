@@ -468,5 +468,51 @@ TEST(AddressText, OverlapIsContainmentEitherWay) {
   EXPECT_FALSE(overlap(p("0.0.0.0/0"), p("::/0")));
 }
 
+TEST_F(Config, LivesOfSessionsAreRead) {
+  const auto defaults = load(kGood);
+  ASSERT_TRUE(defaults) << all();
+  EXPECT_EQ(defaults->sessions[0].policy.idle_timeout_ns, 0U) << "never";
+  EXPECT_EQ(defaults->sessions[0].on_idle, OnIdle::kClose);
+  EXPECT_EQ(defaults->sessions[0].policy.budget_warning_ns, 24ULL * 3600 * 1'000'000'000);
+  EXPECT_EQ(defaults->replace_timeout_ns, 600ULL * 1'000'000'000);
+  const std::string role = "role = \"initiator\"\n";
+  std::string text =
+      with(role, role + "idle_timeout = \"1s\"\non_idle = \"remove\"\nbudget_warning = \"0s\"\n");
+  text.insert(text.find("[[port]]"), "replace_timeout = \"100ms\"\n");
+  const auto c = load(text);
+  ASSERT_TRUE(c) << all();
+  EXPECT_EQ(c->sessions[0].policy.idle_timeout_ns, 1'000'000'000U);
+  EXPECT_EQ(c->sessions[0].on_idle, OnIdle::kRemove);
+  EXPECT_EQ(c->sessions[0].policy.budget_warning_ns, 0U);
+  EXPECT_EQ(c->replace_timeout_ns, 100'000'000U);
+  EXPECT_TRUE(load(with(role, role + "idle_timeout = \"0s\"\non_idle = \"close\"\n"))) << all();
+}
+
+TEST_F(Config, BadLivesOfSessionsAreNamed) {
+  const std::string role = "role = \"initiator\"\n";
+  const auto life = [&](const std::string& line) { return with(role, role + line + "\n"); };
+  const auto gateway = [](const std::string& line) {
+    return with("state_dir = \"state\"\n", "state_dir = \"state\"\n" + line + "\n");
+  };
+  const std::vector<Bad> rows = {
+      {"idle too short", life("idle_timeout = \"999ms\""), 20, "session[0].idle_timeout", "at least 1 s"},
+      {"idle too long", life("idle_timeout = \"25h\""), 20, "session[0].idle_timeout", "at most a day"},
+      {"idle without unit", life("idle_timeout = \"30\""), 20, "session[0].idle_timeout", "units are"},
+      {"idle a number", life("idle_timeout = 30"), 20, "session[0].idle_timeout", "a time with unit"},
+      {"idle below zero", life("idle_timeout = \"-1s\""), 20, "session[0].idle_timeout", "a time with unit"},
+      {"what on idle", life("on_idle = \"drop\""), 20, "session[0].on_idle", "remove"},
+      {"on idle no text", life("on_idle = true"), 20, "session[0].on_idle", "close"},
+      {"warning no time", life("budget_warning = \"soon\""), 20, "session[0].budget_warning", "units are"},
+      {"warning a number", life("budget_warning = 5"), 20, "session[0].budget_warning", "a time with unit"},
+      {"replace too short", gateway("replace_timeout = \"99ms\""), 4, "gateway.replace_timeout",
+       "at least 100 ms"},
+      {"replace too long", gateway("replace_timeout = \"2000h\""), 4, "gateway.replace_timeout",
+       "at most a day"},
+      {"replace a list", gateway("replace_timeout = [1]"), 4, "gateway.replace_timeout", "a time with unit"},
+      {"misspelt", life("idle_timeot = \"5s\""), 20, "session[0].idle_timeot", "idle_timeout"},
+  };
+  expect_each(rows);
+}
+
 }  // namespace
 }  // namespace dataplane
