@@ -44,6 +44,7 @@ namespace session {
   X(kWindowUpdateLength,  "window_update_length", "WINDOW_UPDATE plaintext is not 4 bytes")            \
   X(kPathValidationLength,"path_validation_length","PATH_VALIDATION plaintext is not 32 bytes")        \
   X(kPathRate,            "path_rate",            "challenges and echoes beyond the rate of a session")  \
+  X(kStreamNoRoom,        "stream_no_room",       "reliable data that its stream has no room for now") \
   X(kCoalescedHeader,     "coalesced_header",     "bundle without a complete count")                   \
   X(kCoalescedPart,       "coalesced_part",       "bundle with fewer complete parts than announced")   \
   X(kNoConsumer,          "no_consumer",          "authentic packet kind that nothing here takes")     \
@@ -59,6 +60,7 @@ namespace session {
   /* sending */                                                                                        \
   X(kNoSendKey,           "no_send_key",          "session has no key to send with yet")               \
   X(kSequenceUnreserved,  "sequence_unreserved",  "sequence reservation used up, control is behind")   \
+  X(kResealRefused,       "reseal_refused",       "sequence never granted, or sealed in this epoch")   \
   X(kAeadLimit,           "aead_limit",           "2^48 seals or 2^31 sequences and no next epoch")    \
   X(kEpochExhausted,      "epoch_exhausted",      "epoch 255 is used up, session is dead")             \
   X(kNoEndpoint,          "no_endpoint",          "peer endpoint of the session is not known")         \

@@ -17,9 +17,17 @@ namespace session {
 
 inline constexpr std::uint32_t kNone = 0xffffffffU;  // "no index", for keys, windows, slots
 
-// Sending streams of a session: id 0 (control) and 1..31 (data). The tunnel profile uses 1..N, N <= 31,
-// default 16.
+// Sending streams of a session that have their counters here: id 0 (control) and 1..31 (data). The tunnel
+// profile uses 1..N, N <= 31, default 16; N <= 30 where the session has reliable streams as well.
 inline constexpr unsigned kTxStreams = 32;
+// Reliable streams with ids from here on: their counters are the owner's of the streams, a TxStream each, and
+// tx[kDynamicFirst] is the reservation that all of them share: `limit` is what none of them may reach, `next`
+// the highest that any of them has, `epoch_first` lies the longest span of any in this epoch below it. It is
+// durable as every other (StoreRecord::seq_limit). A session uses that entry in one of the two ways, for
+// good.
+inline constexpr std::uint16_t kDynamicFirst = kTxStreams - 1;
+// A shared reservation is never longer: numbers of any two streams compare as serial numbers.
+inline constexpr std::uint32_t kDynamicNumbers = 1U << 31;
 // Ways a session may send over at one time.
 inline constexpr unsigned kTxPaths = 4;
 inline constexpr std::uint16_t kNoPathSet = 0xffff;  // "sends over `outer` alone"
@@ -154,6 +162,8 @@ enum SessionFlags : std::uint8_t {
   kKeepPreviousOnly = 1 << 3,  // keep one previous epoch even after a jump
   kSourceCheck = 1 << 4,       // inner source addresses must route back into the session
   kResumed = 1 << 5,  // until a packet was heard, older epochs than the first may tell where the peer is
+  kDynamicStreams = 1 << 6,  // the worker's own: tx[kDynamicFirst] is the shared reservation
+  kUnderWay = 1 << 7,        // the worker's own: reliable data is under way (Shard::set_under_way)
 };
 
 static_assert(sizeof(SessionHot) == 15 * 64);

@@ -53,10 +53,15 @@ struct RxFields {
   std::uint16_t flags;
   std::uint8_t epoch;
   std::uint8_t path;
+  std::uint16_t ack_delay = 0;  // as it stands in the header; streams.h says what it tells
 };
 inline RxFields load_fields(const std::uint8_t* header) {
-  return RxFields{load_be32(header + kOffSequence), load_be16(header + kOffStream),
-                  load_be16(header + kOffFlags), header[kOffEpoch], header[kOffPath]};
+  return RxFields{load_be32(header + kOffSequence),
+                  load_be16(header + kOffStream),
+                  load_be16(header + kOffFlags),
+                  header[kOffEpoch],
+                  header[kOffPath],
+                  load_be16(header + kOffAckDelay)};
 }
 
 enum class EpochBranch : std::uint8_t { kCurrent, kNext, kPrevious, kOlder, kAhead, kReject };
@@ -83,6 +88,8 @@ struct RxOutcome {
   bool duplicate_reliable = false;  // authenticated duplicate of a RELIABLE packet: acknowledge again (W-10)
   bool new_source = false;          // the newest packet of its stream came from where no path of ours leads
 };
+
+inline constexpr unsigned kNeverSealed = kMaxEpoch + 1U;
 
 // A granted number: seal with this key at this epoch and sequence, or drop for the reason given.
 struct TxGrant {
@@ -121,9 +128,12 @@ class Shard {
 
   // After the tag verified, in packet order: advance the epoch if the packet is of `next`, path gate, window
   // commit, length checks of control packets. `text_bytes`: plaintext length. `source`: source_tag of the
-  // addresses it came over, 0: not known. Counters of the session are updated.
+  // addresses it came over, 0: not known. `has_room`: false for RELIABLE data that its stream cannot take now
+  // (Streams::has_room): unless it is a duplicate it ends as kStreamNoRoom, unrecorded and unacknowledged, so
+  // that the peer's repetition is new. Other packets need no room. Counters of the session are updated.
   [[nodiscard]] RxOutcome accept(std::uint32_t slot, const RxFields& fields, EpochBranch branch,
-                                 std::uint32_t text_bytes, std::uint64_t now_tsc, std::uint32_t source = 0);
+                                 std::uint32_t text_bytes, std::uint64_t now_tsc, std::uint32_t source = 0,
+                                 bool has_room = true);
 
   // Whether control may be told of a new source now; at most so often a session that an attacker who replays
   // from many addresses cannot fill the ring. now_ms: worker clock.
@@ -139,6 +149,27 @@ class Shard {
   // (protocol.md 6.5 with W-12: span = highest - lowest used in this epoch). A number once granted is burnt,
   // sealed or not.
   [[nodiscard]] TxGrant grant(std::uint32_t slot, std::uint16_t stream);
+  // The same for a stream from kDynamicFirst on, whose counter is the caller's: one counter for one id, and
+  // all ids of a session from this call alone. Its numbers are those of [first, limit) of the shared
+  // reservation, kDynamicNumbers at most; kSequenceUnreserved beyond, kNoSendKey where the tunnel uses the
+  // entry for itself.
+  [[nodiscard]] TxGrant grant(std::uint32_t slot, TxStream& counter);
+  // An old number once more, in the current epoch: a repetition after a rekey. `image_epoch`: the epoch that
+  // the kept image of the number was sealed in last, kNeverSealed when its grant came to nothing. Refused
+  // (kResealRefused): a number that was not granted, and one whose image is of the current epoch, for that is
+  // to be sent again as it is. Once granted the caller keeps the new image, or never asks again: the shard
+  // remembers no single numbers. Lowers the base of the span (W-12), never causes a rekey by it.
+  [[nodiscard]] TxGrant regrant(std::uint32_t slot, std::uint16_t stream, std::uint32_t sequence,
+                                unsigned image_epoch);
+  [[nodiscard]] TxGrant regrant(std::uint32_t slot, TxStream& counter, std::uint32_t sequence,
+                                unsigned image_epoch);
+  // Where the dynamic streams' numbers began in this incarnation (Streams::set_dynamic_limit).
+  [[nodiscard]] std::uint32_t dynamic_first(std::uint32_t slot) const { return dynamic_first_[slot]; }
+  // Reliable data is under way, in either direction. Towards an unmodified peer an own rekey then waits
+  // (protocol.md 1.4 rule 7), but for the hard limits.
+  void set_under_way(std::uint32_t slot, bool under_way);
+  // An own rekey by limits is due and waits for that: time to hold back new data.
+  [[nodiscard]] bool rekey_waits(std::uint32_t slot) const;
   // One more seal with a number just granted, under another path id. False: the epoch has no seal left.
   [[nodiscard]] bool grant_copy(std::uint32_t slot);
 
@@ -175,8 +206,13 @@ class Shard {
   void retire(KeyRef& ref);
   void retire_key(std::uint32_t& index);
   void retire_older(SessionHot& hot, unsigned epoch);
-  [[nodiscard]] bool may_send_more(std::uint32_t slot, const TxStream& stream, DropReason& drop);
-  void take_sequence(std::uint32_t slot, std::uint16_t stream, TxGrant& grant);
+  [[nodiscard]] bool may_send_more(std::uint32_t slot, std::uint32_t span, DropReason& drop);
+  void take_sequence(SessionHot& hot, TxStream& stream, TxGrant& grant);
+  void watch_reservation(std::uint32_t slot, unsigned entry, std::uint32_t left);
+  bool claim_dynamic(std::uint32_t slot);
+  [[nodiscard]] std::uint32_t dynamic_numbers(std::uint32_t slot) const;
+  void note_dynamic(std::uint32_t slot, const TxStream& counter);
+  TxGrant reseal(std::uint32_t slot, TxStream& counter, std::uint32_t sequence, unsigned image_epoch);
   bool note_source(SessionHot& hot, const RxFields& fields, std::uint32_t text_bytes, std::uint32_t source,
                    RxAction action);
   void init_path_sets(std::span<std::byte> memory);
@@ -193,6 +229,7 @@ class Shard {
   std::uint32_t older_free_ = kNone;
   PathSet* sets_ = nullptr;
   std::uint32_t* path_due_ms_ = nullptr;  // a slot's PATH_VALIDATION reports so far are paid for at this time
+  std::uint32_t* dynamic_first_ = nullptr;  // by slot
   std::uint32_t set_free_ = kNone;
   std::uint32_t free_path_sets_ = 0;
   std::uint32_t* retired_ = nullptr;  // ring of limits_.keys entries: every key fits, so it cannot overflow
@@ -207,7 +244,9 @@ std::uint32_t source_tag(const OuterTemplate& outer);
 
 // Writes the constant part and the numbers of a Phantom header with its length fields around `text_bytes` of
 // plaintext: header at p, plaintext at p + kPayloadOffset, tag and 4 zero bytes (ext_len) behind it.
+// `ack_delay`: the header field, 0 for the tunnel.
 void write_packet_frame(std::uint8_t* p, const SessionHot& hot, const TxGrant& grant, std::uint16_t stream,
-                        std::uint16_t flags, std::uint8_t path, std::uint32_t text_bytes);
+                        std::uint16_t flags, std::uint8_t path, std::uint32_t text_bytes,
+                        std::uint16_t ack_delay = 0);
 
 }  // namespace session

@@ -49,6 +49,7 @@ bool ShardCommands::add(const SessionInit& init) {
     return false;
   }
   set_up(shard_.hot_[init.slot], init);
+  shard_.dynamic_first_[init.slot] = init.seq_start[kDynamicFirst];
   return true;
 }
 
@@ -63,7 +64,8 @@ void ShardCommands::set_up(SessionHot& hot, const SessionInit& init) {
   hot.generation = init.generation;
   hot.suite = init.suite;
   hot.tx_streams = init.tx_streams;
-  hot.session_flags = init.session_flags;
+  constexpr unsigned kOwn = kDynamicStreams | kUnderWay;
+  hot.session_flags = static_cast<std::uint8_t>(init.session_flags & ~kOwn);
   hot.rekey_soft_limit = std::clamp<std::uint64_t>(init.rekey_soft_limit, 1, kAeadMaxInvocations);
   hot.seq_rekey_watermark = std::clamp<std::uint32_t>(init.seq_rekey_watermark, 1, SEQ_REKEY_WATERMARK);
   hot.outer = init.outer;

@@ -156,20 +156,27 @@ RxPick Shard::pick_key(SessionHot& hot, const RxFields& fields, std::uint32_t no
 }
 
 RxOutcome Shard::accept(std::uint32_t slot, const RxFields& fields, EpochBranch /*branch*/,
-                        std::uint32_t text_bytes, std::uint64_t now_tsc, std::uint32_t source) {
+                        std::uint32_t text_bytes, std::uint64_t now_tsc, std::uint32_t source,
+                        bool has_room) {
   SessionHot& hot = hot_[slot];
   note_authentic(slot, fields.epoch);
   const bool data = is_data(fields.flags);
   const bool gated = data && !path_validated(hot, fields.path);
-  // The path gate comes before recording (W-16), yet a duplicate is a duplicate on every path.
-  ReplayVerdict verdict = gated ? windows_.peek(hot, fields.stream, fields.sequence)
-                                : windows_.commit(hot, fields.stream, fields.sequence);
+  const bool no_room = !has_room && data && (fields.flags & kFlagReliable) != 0;
+  // The gates of path and room come before recording (W-16), yet a duplicate is one behind every gate.
+  ReplayVerdict verdict = gated || no_room ? windows_.peek(hot, fields.stream, fields.sequence)
+                                           : windows_.commit(hot, fields.stream, fields.sequence);
   if (verdict != ReplayVerdict::kNew) [[unlikely]] {
     ++(verdict == ReplayVerdict::kNoRoom ? hot.rx_other_drops : hot.rx_replayed);
     RxOutcome outcome = drop(replay_reason(verdict));
     outcome.duplicate_reliable = verdict == ReplayVerdict::kDuplicate && data && !gated &&
                                  (fields.flags & kFlagReliable) != 0 && (fields.flags & kFlagCoalesced) == 0;
     return outcome;
+  }
+  // Not recorded, so a replay of it looks the same: it proves nothing and spends nothing.
+  if (no_room && !gated) [[unlikely]] {
+    ++hot.rx_other_drops;
+    return drop(DropReason::kStreamNoRoom);
   }
   // No replay. Only such packets show that the peer lives, and only they may spend the grace: anyone can
   // repeat old RELIABLE packets until nothing is left for those still on their way.

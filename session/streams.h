@@ -55,8 +55,6 @@ inline constexpr std::uint32_t MAX_PENDING_PACKETS = 1024;
 inline constexpr std::uint32_t kUnmodifiedSpan = 1000;
 // Towards a hardened peer, whose window is 8,192 unless configured otherwise (Config::span).
 inline constexpr std::uint32_t kHardenedSpan = 3000;
-// Ids from here on have their counters in the stream record; those below in SessionHot::tx.
-inline constexpr std::uint16_t kDynamicFirst = kTxStreams - 1;
 // Cap of accumulated credit between hardened peers; MAX_SEND_WINDOW is the unmodified one's.
 inline constexpr std::uint32_t kHardenedSendWindow = 1U << 24;
 

@@ -1,5 +1,6 @@
 // A shard's receive half: which key opens a packet, and what an opened packet changes (the protocol
 // specification, sections 3.3, 7, 8 and 16).
+#include <array>
 #include <cstring>
 #include <random>
 #include <utility>
@@ -453,6 +454,65 @@ TEST_F(ShardRx, CountersCountWhatWasDelivered) {
   EXPECT_EQ(hot().rx_other_drops, 1U);
   EXPECT_EQ(hot().opens_in_epoch, 4U);
   EXPECT_EQ(hot().last_rx_tsc, tsc_);
+}
+
+// ---- room of a stream
+
+RxOutcome accept_without_room(support::ShardRig& rig, const RxFields& f) {
+  return rig.shard().accept(0, f, EpochBranch::kCurrent, 100, 1, 0, false);
+}
+
+// What a stream has no room for must look as if it was lost: its repetition is new, and acknowledged then.
+TEST_F(ShardRx, DataWithoutRoomIsNotRecorded) {
+  rig_.add();
+  const std::uint64_t heard = hot().last_rx_tsc;
+  for (int i = 0; i < 3; ++i) {
+    const RxOutcome full = accept_without_room(rig_, fields(0, 7, kReliable, 40));
+    EXPECT_EQ(full.action, RxAction::kDrop);
+    EXPECT_EQ(full.drop, DropReason::kStreamNoRoom);
+    EXPECT_FALSE(full.duplicate_reliable);
+  }
+  EXPECT_EQ(hot().window_count, 0U);
+  EXPECT_EQ(hot().rx_pkts, 0U);
+  EXPECT_EQ(hot().rx_other_drops, 3U);
+  EXPECT_EQ(hot().last_rx_tsc, heard) << "it may be a replay: no sign of life";
+  EXPECT_EQ(accept(fields(0, 7, kReliable, 40)).action, RxAction::kDeliver);
+}
+
+TEST_F(ShardRx, DuplicatesAreAcknowledgedAlsoWithoutRoom) {
+  rig_.add();
+  ASSERT_EQ(accept(fields(0, 7, kReliable)).action, RxAction::kDeliver);
+  const RxOutcome again = accept_without_room(rig_, fields(0, 7, kReliable));
+  EXPECT_EQ(again.drop, DropReason::kReplayDuplicate);
+  EXPECT_TRUE(again.duplicate_reliable);
+}
+
+TEST_F(ShardRx, OnlyReliableDataNeedsRoom) {
+  rig_.add();
+  EXPECT_EQ(accept_without_room(rig_, fields(0, 1)).action, RxAction::kDeliver);
+  const auto ack = RxFields{2, 1, kReliable | session::kFlagAck, 0, 0};
+  EXPECT_EQ(rig_.shard().accept(0, ack, EpochBranch::kCurrent, 4, 1, 0, false).action, RxAction::kAck);
+  const auto unvalidated = fields(0, 3, kReliable, 1, 9);
+  EXPECT_EQ(accept_without_room(rig_, unvalidated).drop, DropReason::kPathNotValidated);
+}
+
+TEST(RxFieldsLoad, EveryField) {
+  session::Header header;
+  header.stream_id = 0x1234;
+  header.sequence = 0x56789abc;
+  header.flags = 0x0aa1;
+  header.ack_delay_us = 0xfedc;
+  header.epoch = 77;
+  header.path_id = 9;
+  std::array<std::uint8_t, session::kHeaderBytes> bytes{};
+  session::encode_header(header, bytes);
+  const RxFields f = session::load_fields(bytes.data());
+  EXPECT_EQ(f.stream, 0x1234);
+  EXPECT_EQ(f.sequence, 0x56789abcU);
+  EXPECT_EQ(f.flags, 0x0aa1);
+  EXPECT_EQ(f.ack_delay, 0xfedc);
+  EXPECT_EQ(f.epoch, 77);
+  EXPECT_EQ(f.path, 9);
 }
 
 }  // namespace
