@@ -1,6 +1,8 @@
 #include "dataplane/topology.h"
 
+#include <array>
 #include <atomic>
+#include <cstring>
 #include <stdexcept>
 
 #include <fmt/core.h>
@@ -8,6 +10,7 @@
 #include <rte_lcore.h>
 #include <rte_mbuf.h>
 
+#include "crypto/secret.h"
 #include "dataplane/message.h"
 #include "dataplane/ring_elem.h"
 #include "dataplane/topology_pvt.h"
@@ -58,8 +61,17 @@ void make_rings(Topology& topology, WorkerParts& worker, unsigned instance) {
   }
 }
 
+std::uint64_t random_key() {
+  std::array<std::uint8_t, 8> bytes{};
+  crypto::random_bytes(bytes);
+  std::uint64_t key = 0;
+  std::memcpy(&key, bytes.data(), sizeof(key));
+  return key;
+}
+
 void make_shard(const GatewayConfig& config, WorkerParts& worker) {
-  const session::ShardLimits& limits = config.limits;
+  session::ShardLimits limits = config.limits;
+  limits.index_key = random_key();
   const std::string who = fmt::format("worker {}", worker.index);
   worker.shard_memory =
       secure_memory(session::Shard::bytes_needed(limits), worker.socket, who + ": sessions and windows");

@@ -123,9 +123,9 @@ struct alignas(64) SessionHot {
 
   // Lines 3 and 4: where each receiving stream's window is, and where packets are expected from.
   std::array<std::uint32_t, kDirectRxStreams> window{};  // pool index or kNone, by stream id
-  std::uint32_t extra_windows = kNone;                   // first window of other streams (chain in the pool)
+  std::uint32_t extra_windows = kNone;                   // other streams' window used last (ring in the pool)
   std::uint32_t window_count = 0;
-  std::uint32_t tombstones = kNone;  // streams whose window was given up (chain in the pool)
+  std::uint32_t tombstones = kNone;  // streams whose window was given up (ring in the pool)
   std::uint32_t tombstone_count = 0;
   std::array<std::uint32_t, kTxPaths> known_source{};  // source_tag of each path; 0: none
   std::uint32_t hint_source = 0;                       // what control was told of last, and

@@ -77,7 +77,7 @@ std::uint32_t WindowPool::allocate(std::uint16_t stream) {
   const std::uint32_t index = free_;
   free_ = entries_[index].next;
   --free_count_;
-  entries_[index] = Entry{{}, stream, false, kNone, 0};
+  entries_[index] = Entry{{}, stream, false, kNone, 0, kNone};
   std::memset(words(index), 0, bits_ / 8);
   return index;
 }

@@ -27,12 +27,14 @@ ReplayVerdict replay_commit(ReplayState& state, std::uint64_t* words, std::uint3
 // Windows of a shard, allocated per (session, stream) on the first authentic packet of that stream.
 class WindowPool {
  public:
-  struct Entry {
+  // 32 bytes: two a cache line, none across two.
+  struct alignas(32) Entry {
     ReplayState state;
     std::uint16_t stream = 0;
     bool revived = false;     // from a tombstone: what of `floor` and below it was seen is not known
-    std::uint32_t next = 0;   // chain of a session's windows, or of the free list
+    std::uint32_t next = 0;   // ring of a session's windows, or the free list
     std::uint32_t floor = 0;  // of a revived window
+    std::uint32_t prev = 0;   // ring of a session's windows
   };
 
   static std::size_t bytes_needed(std::uint32_t count, std::uint32_t bits);

@@ -1,9 +1,12 @@
 #include "session/session.h"
 
 #include <algorithm>
+#include <array>
+#include <cstring>
 #include <stdexcept>
 #include <utility>
 
+#include "crypto/secret.h"
 #include "session/bundle.h"
 #include "session/source_tag.h"
 
@@ -26,6 +29,9 @@ ShardLimits Session::limits_of(const SessionConfig& config) {
   limits.windows = config.windows;
   limits.window_bits = config.window_bits;
   limits.streams_per_session = config.windows;
+  std::array<std::uint8_t, 8> index_key{};
+  crypto::random_bytes(index_key);
+  std::memcpy(&limits.index_key, index_key.data(), index_key.size());
   limits.older_blocks = 1;
   limits.path_sets = 1;
   limits.ahead_tokens = config.policy.trial_burst;  // one budget, met twice

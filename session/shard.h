@@ -31,6 +31,7 @@ struct ShardLimits {
   std::uint32_t streams_per_session = 32;  // windows a session may hold
   std::uint32_t tombstones = 16384;        // streams remembered by their highest sequence alone, and
   std::uint32_t tombstones_per_session = 256;
+  std::uint64_t index_key = 0;             // of the hash of stream ids: random, not to be known to peers
   std::uint32_t older_blocks = 64;         // sessions that may keep epochs older than previous at one time
   std::uint32_t path_sets = 64;            // sessions that may use several paths at one time, < kNoPathSet
   std::uint32_t previous_pkts = 1U << 20;  // packet budget of one grace period

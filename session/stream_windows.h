@@ -1,11 +1,12 @@
 // Receive windows of the streams of a session: found, created, and given up in bounded memory (W-30).
 //
-// Owner: the shard's worker. Ids below kDirectRxStreams are found by index; others in a chain, last used
-// first. When a session holds its share, the chain's least recently used window becomes a tombstone of a few
-// bytes: "everything up to `highest` counts as seen". A stream that comes back starts from there, so it stays
-// replay-safe. What was late by then is refused as too old, never as a duplicate: a duplicate is acknowledged
-// again, and nobody knows whether this one ever came. Without room for a tombstone a new stream is refused; a
-// stream that has one may come back in place of the least recently used.
+// Owner: the shard's worker. Ids below kDirectRxStreams are found by index, others through a StreamIndex that
+// all sessions of the shard share: a look-up is bounded whatever ids are asked for. When a session holds its
+// share, the least recently used window of the others becomes a tombstone of a few bytes: "everything up to
+// `highest` counts as seen". A stream that comes back starts from there, so it stays replay-safe. What was
+// late by then is refused as too old, never as a duplicate: a duplicate is acknowledged again, and nobody
+// knows whether this one ever came. Without room for a tombstone a new stream is refused; a stream that has
+// one may come back in place of the least recently used.
 #pragma once
 
 #include <cstddef>
@@ -14,6 +15,7 @@
 
 #include "session/hot.h"
 #include "session/replay.h"
+#include "session/stream_index.h"
 
 namespace session {
 
@@ -25,6 +27,7 @@ class StreamWindows {
     std::uint32_t per_session;  // windows
     std::uint32_t tombstones;   // in all, and
     std::uint32_t tombstones_per_session;
+    std::uint64_t index_key = 0;
   };
 
   static std::size_t bytes_needed(const Limits& limits);
@@ -41,24 +44,33 @@ class StreamWindows {
 
   [[nodiscard]] std::uint32_t free_windows() const { return pool_.free_count(); }
   [[nodiscard]] std::uint32_t free_tombstones() const { return free_tombstones_; }
+  // Steps that a look-up of this stream takes.
+  [[nodiscard]] std::uint32_t probes(const SessionHot& hot, std::uint16_t stream) const {
+    return stream < kDirectRxStreams ? 1 : index_.probes(StreamIndex::key_of(hot, stream));
+  }
 
  private:
   struct Tombstone {
     std::uint32_t highest;
-    std::uint32_t next;
+    std::uint32_t next;  // ring of a session's tombstones, or the free list
+    std::uint32_t prev;
     std::uint16_t stream;
   };
+  // What the index refers to: a window, or with this bit a tombstone.
+  static constexpr std::uint32_t kGrave = 1U << 31;
 
   [[nodiscard]] std::uint32_t find(const SessionHot& hot, std::uint16_t stream) const;
-  std::uint32_t find_first_used(SessionHot& hot, std::uint16_t stream);
+  void touch(SessionHot& hot, std::uint32_t index);
   [[nodiscard]] ReplayVerdict judge(std::uint32_t index, std::uint32_t sequence, ReplayVerdict verdict) const;
   std::uint32_t create(SessionHot& hot, std::uint16_t stream);
   bool give_up_one(SessionHot& hot);
   bool bury(SessionHot& hot, std::uint16_t stream, std::uint32_t highest);
-  [[nodiscard]] const Tombstone* tombstone(const SessionHot& hot, std::uint16_t stream) const;
-  bool unbury(SessionHot& hot, std::uint16_t stream, std::uint32_t& highest);
+  void unbury(SessionHot& hot, std::uint32_t index);
+  std::uint32_t open_window(SessionHot& hot, std::uint16_t stream);
+  void revive(std::uint32_t index, std::uint32_t floor);
 
   WindowPool pool_;
+  StreamIndex index_;
   Tombstone* tombstones_ = nullptr;
   std::uint32_t tombstone_free_ = kNone;
   std::uint32_t free_tombstones_ = 0;

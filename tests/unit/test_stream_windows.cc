@@ -1,5 +1,6 @@
 // Receive windows of a session's streams: bounded memory, streams given up and come back (W-30).
 #include <cstdint>
+#include <map>
 #include <random>
 #include <set>
 #include <utility>
@@ -178,7 +179,8 @@ TEST(StreamWindows, PrefetchIsSafeForAnyStream) {
 TEST(StreamWindows, AllStreamIdsOfOneSessionInBoundedMemory) {
   const StreamWindows::Limits limits{4096, kBits, 32, 16384, 256};
   Streams streams(limits, 2);
-  EXPECT_LE(StreamWindows::bytes_needed(limits), 4096 * (kBits / 8 + 32) + 16384 * 16);
+  // The index has two to four buckets of 16 bytes for each of both.
+  EXPECT_LE(StreamWindows::bytes_needed(limits), 4096 * (kBits / 8 + 32 + 64) + 16384 * (16 + 64));
   std::vector<unsigned> accepted;
   for (unsigned stream = 0; stream < 65536; ++stream) {
     const ReplayVerdict verdict = streams.commit(stream, 1000 + stream);
@@ -223,6 +225,133 @@ TEST(StreamWindows, RandomStreamsNeverTakeASequenceTwice) {
     }
     EXPECT_GT(seen.size(), 1000U);
   }
+}
+
+// ---- many streams
+
+TEST(StreamWindows, TenThousandStreamsAtOnceEachWithItsWindow) {
+  Streams streams({10'100, kBits, 10'000, 64, 64});
+  for (const std::uint32_t sequence : {500U, 498U, 501U}) {
+    for (unsigned stream = 20; stream < 10'020; ++stream) {
+      ASSERT_EQ(streams.commit(stream, sequence), ReplayVerdict::kNew) << stream;
+      ASSERT_EQ(streams.commit(stream, sequence), ReplayVerdict::kDuplicate) << stream;
+    }
+  }
+  EXPECT_EQ(streams.hot().window_count, 10'000U);
+  EXPECT_EQ(streams.hot().tombstone_count, 0U);
+  streams.windows().release_all(streams.hot());
+  EXPECT_EQ(streams.windows().free_windows(), 10'100U);
+  EXPECT_EQ(streams.peek(20, 500), ReplayVerdict::kNew);
+}
+
+// W-30 at the largest limits: every id there is, windows for a few, and none is ever forgotten.
+TEST(StreamWindows, AllIdsHaveTheirTombstones) {
+  Streams streams({100, kBits, 64, 65'536, 65'536});
+  for (unsigned stream = 0; stream < 65'536; ++stream) {
+    ASSERT_EQ(streams.commit(stream, 1000 + stream), ReplayVerdict::kNew) << stream;
+  }
+  EXPECT_EQ(streams.hot().window_count, 64U);
+  EXPECT_EQ(streams.hot().tombstone_count, 65'536U - 64U);
+  for (unsigned stream = 0; stream < 65'536; ++stream) {
+    ASSERT_EQ(streams.peek(stream, 1000 + stream), ReplayVerdict::kDuplicate) << stream;
+  }
+  for (unsigned stream = 20; stream < 65'536; ++stream) {  // all come back, in the order they went
+    ASSERT_EQ(streams.commit(stream, 1000 + stream), ReplayVerdict::kDuplicate) << stream;
+    ASSERT_EQ(streams.commit(stream, 1001 + stream), ReplayVerdict::kNew) << stream;
+  }
+  EXPECT_EQ(streams.hot().window_count, 64U);
+  streams.windows().release_all(streams.hot());
+  EXPECT_EQ(streams.windows().free_tombstones(), 65'536U);
+}
+
+// Anyone may ask for any id: what a look-up costs must not grow with what a session holds.
+TEST(StreamWindows, ALookUpCostsTheSameWhateverTheSessionHolds) {
+  Streams streams({10'100, kBits, 10'000, 65'536, 65'536}, 2);
+  const auto steps = [&](unsigned session) {
+    std::uint64_t sum = 0;
+    for (unsigned id = 0; id < 65'536; ++id) {
+      const std::uint32_t probes =
+          streams.windows().probes(streams.hot(session), static_cast<std::uint16_t>(id));
+      EXPECT_LE(probes, session::StreamIndex::kMaxProbes);
+      sum += probes;
+    }
+    return static_cast<double>(sum) / 65'536;
+  };
+  EXPECT_LE(steps(0), 1.01) << "an empty session";
+  for (unsigned stream = 0; stream < 65'536; ++stream) streams.commit(stream, 5);
+  ASSERT_EQ(streams.hot().tombstone_count, 65'536U - 10'000U);
+  EXPECT_LE(steps(0), 2.0) << "all ids there";
+  EXPECT_LE(steps(1), 2.5) << "none there, in the same table";
+}
+
+// ---- the index by itself
+
+class Index : public ::testing::Test {
+ protected:
+  void make(std::uint32_t keys, std::uint64_t hash_key) {
+    memory_.resize(session::StreamIndex::bytes_needed(keys) / 8);
+    index_.init(std::as_writable_bytes(std::span(memory_)), keys, hash_key);
+  }
+  std::vector<std::uint64_t> memory_;
+  session::StreamIndex index_;
+};
+
+TEST_F(Index, AgainstAMapOverManyLives) {
+  make(1000, 0x1234567890abcdefULL);
+  std::mt19937 random(5);
+  std::map<std::uint64_t, std::uint32_t> model;
+  for (std::uint32_t step = 0; step < 200'000; ++step) {
+    const std::uint64_t key = random() % 2500;
+    const auto known = model.find(key);
+    ASSERT_EQ(index_.find(key), known == model.end() ? kNone : known->second);
+    if (known != model.end() && random() % 2 == 0) {
+      index_.erase(key);
+      model.erase(known);
+    } else if (known != model.end()) {
+      index_.replace(key, step);
+      known->second = step;
+    } else if (model.size() < 1000) {
+      ASSERT_TRUE(index_.insert(key, step));
+      model[key] = step;
+    }
+  }
+  std::uint64_t steps = 0;
+  for (std::uint64_t key = 0; key < 2500; ++key) steps += index_.probes(key);
+  EXPECT_LE(steps, 2500U * 3);
+}
+
+// Keys that a peer would choose to lie together under one hash key are scattered under another.
+TEST_F(Index, TheHashDependsOnTheSecret) {
+  std::vector<std::uint64_t> together;
+  make(512, 1);
+  ASSERT_TRUE(index_.insert(7, 1));
+  for (std::uint64_t key = 1000; together.size() < 100; ++key) {
+    if (index_.probes(key) > 1) together.push_back(key);
+  }
+  std::vector<std::uint64_t> apart;
+  make(512, 2);
+  ASSERT_TRUE(index_.insert(7, 1));
+  for (const std::uint64_t key : together) {
+    if (index_.probes(key) > 1) apart.push_back(key);
+  }
+  EXPECT_LE(apart.size(), 5U);
+}
+
+TEST_F(Index, KeysFromOneHomeEndAtTheBound) {
+  make(4096, 3);
+  ASSERT_TRUE(index_.insert(0, 9));
+  std::vector<std::uint64_t> colliding;
+  for (std::uint64_t key = 1; colliding.size() < 2 * session::StreamIndex::kMaxProbes; ++key) {
+    if (index_.probes(key) > 1) colliding.push_back(key);  // the bucket of key 0 is their home
+  }
+  index_.erase(0);
+  std::uint32_t taken = 0;
+  for (const std::uint64_t key : colliding) taken += index_.insert(key, 1) ? 1 : 0;
+  EXPECT_EQ(taken, session::StreamIndex::kMaxProbes);
+  for (const std::uint64_t key : colliding) ASSERT_LE(index_.probes(key), session::StreamIndex::kMaxProbes);
+  for (std::uint32_t i = 0; i < taken; ++i) ASSERT_EQ(index_.find(colliding[i]), 1U);
+  for (std::uint32_t i = 0; i < taken; i += 2) index_.erase(colliding[i]);
+  for (std::uint32_t i = 1; i < taken; i += 2) ASSERT_EQ(index_.find(colliding[i]), 1U);
 }
 
 }  // namespace
