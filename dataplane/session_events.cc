@@ -33,6 +33,10 @@ Words epoch_words(SessionEvent event, const session::SessionControl& c) {
       return {"epochs_low", "warn",
               fmt::format("epoch {} of {}: provide a new session with a new secret soon", c.current_epoch(),
                           session::kMaxEpoch)};
+    case SessionEvent::kRekeyForced:
+      return {
+          "rekey_forced", "warn",
+          fmt::format("hard limit reached: epoch {} while reliable data was under way", c.current_epoch())};
     case SessionEvent::kPeerOutOfReach:
       return {"peer_out_of_reach", "warn",
               fmt::format("no new epochs: the peer was last heard at epoch {} and could not follow",

@@ -144,7 +144,9 @@ void SessionControl::on_advanced(std::uint8_t current_epoch, std::uint64_t now_n
   s.next_ready = false;
   s.rekey_in_flight = false;
   s.entered(current_epoch, 0, now_ns);
-  s.event(!asked && s.peer_epoch >= current_epoch ? SessionEvent::kFollowed : SessionEvent::kRekeyed);
+  const bool followed = !asked && s.peer_epoch >= current_epoch;
+  s.event(followed ? SessionEvent::kFollowed : SessionEvent::kRekeyed);
+  if (!followed && !asked && s.must_rest_first()) s.event(SessionEvent::kRekeyForced);
   s.prepare_next(now_ns);
   s.pump_rekeys(now_ns);
 }
@@ -222,12 +224,21 @@ void SessionControl::request_rekey(unsigned steps, std::uint64_t now_ns) {
   steps = std::min(steps, MAX_REKEY_CATCHUP);
   const auto target = static_cast<std::uint8_t>(std::min<unsigned>(s.current + steps, kMaxEpoch));
   if (!s.reachable(target)) return s.out_of_reach();
-  if (steps == 1) {
-    s.rekeys_wanted = std::min(s.rekeys_wanted + 1, MAX_REKEY_CATCHUP);
+  if (steps == 1 || s.must_rest_first()) {  // a jump that has to wait is made step by step
+    s.rekeys_wanted = std::min(s.rekeys_wanted + steps, MAX_REKEY_CATCHUP);
     return s.pump_rekeys(now_ns);
   }
   // Keys short: the jump is given up rather than half made; the operator sees that the epoch stayed.
   (void)s.jump_to(target, false, now_ns);
+}
+
+void SessionControl::set_at_rest(bool at_rest, std::uint64_t now_ns) {
+  impl_->at_rest = at_rest;
+  if (impl_->started) impl_->pump_rekeys(now_ns);
+}
+
+bool SessionControl::rekey_waits() const {
+  return impl_->rekeys_wanted > 0 && impl_->must_rest_first() && !impl_->ended();
 }
 
 // The interval's rule: the peer is with us in this epoch, and packets moved in it. Otherwise look again soon.

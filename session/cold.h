@@ -27,6 +27,9 @@
 //   it may still be sending in it.
 // - rekey_interval_ns: an own rekey when the epoch is that old, the peer was heard in it, and packets moved
 //   (on_traffic; without any such report traffic is assumed).
+// - Towards an unmodified peer an epoch of our own making waits until the streams are at rest (set_at_rest;
+//   protocol.md 1.4 rule 7): requests and the interval here, soft limits in the shard (set_under_way). A hard
+//   limit does not wait; kRekeyForced says so. The peer's own epochs are followed at once.
 // - Life (cold_life.cc): a session is Connected, or Migrating while an address in use is being validated. A
 //   graceful close makes it Closing: it receives and sends, and makes no epochs of its own, until end().
 //   Closed is for good, by end() or because nothing authentic was heard for idle_timeout_ns although it was
@@ -164,7 +167,8 @@ enum class SessionEvent : std::uint8_t {
   kClosing,
   kIdle,  // nothing was heard for idle_timeout_ns; kClosed follows
   kClosed,
-  kBudgetLow,  // the forecast fell below budget_warning_ns; again only after it had recovered
+  kRekeyForced,  // towards an unmodified peer, by a hard limit, while reliable data was under way
+  kBudgetLow,    // the forecast fell below budget_warning_ns; again only after it had recovered
 };
 
 // The owner's counters, read without stopping it.
@@ -240,6 +244,11 @@ class SessionControl {
 
   // ---- what an operator or the configuration asks
   void request_rekey(unsigned steps, std::uint64_t now_ns);  // 1: swap to next; 2..16: a local jump
+  // Whether the session's reliable streams are at rest, nothing under way in either direction; so without
+  // streams. What waited for rest goes on.
+  void set_at_rest(bool at_rest, std::uint64_t now_ns);
+  // A rekey was asked for and waits for rest: time to hold back new data.
+  [[nodiscard]] bool rekey_waits() const;
   // Challenges a path with `fresh` random bytes, or repeats the outstanding challenge; returns what was sent.
   // Nothing: validated already, or no room.
   std::optional<PathChallenge> begin_path_validation(std::uint8_t path, const PathChallenge& fresh,

@@ -83,7 +83,7 @@ void SessionControl::Impl::prepare_next(std::uint64_t now_ns) {
 
 // One swap at a time: a second one would find no next until the owner reported the first.
 void SessionControl::Impl::pump_rekeys(std::uint64_t now_ns) {
-  if (rekeys_wanted == 0 || rekey_in_flight || ended()) return;
+  if (rekeys_wanted == 0 || rekey_in_flight || ended() || must_rest_first()) return;
   if (current == kMaxEpoch) {
     rekeys_wanted = 0;
     return;

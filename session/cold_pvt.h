@@ -117,6 +117,8 @@ struct SessionControl::Impl {
   bool rekey_in_flight = false;
   bool wants_next = false;  // prepared as soon as keys are free and the peer could follow
   unsigned rekeys_wanted = 0;
+  bool at_rest = true;  // of the streams, as reported
+  bool must_rest_first() const { return policy.unmodified_peer && !at_rest; }
   std::uint64_t key_retry_ns = kNever;
   std::uint64_t started_ns = 0;
   std::uint64_t interval_due_ns = kNever;

@@ -765,4 +765,92 @@ TEST_F(Cold, ValidatedPeerIsKeptInTheRecord) {
   EXPECT_FALSE(control_->wants_store());
 }
 
+// ---- rest before a rekey, towards an unmodified peer (the protocol specification, section 1.4 rule 7)
+
+class ColdRest : public Cold {
+ protected:
+  void begin(bool unmodified) {
+    policy_.unmodified_peer = unmodified;
+    policy_.rekey_interval_ns = kSecond;
+    ASSERT_TRUE(boot());
+    (void)control_->initial();
+    control_->on_heard(0, 0);
+    (void)write_and_drain();
+  }
+  std::size_t rekeys() { return only<session::CmdRekey>(write_and_drain()).size(); }
+};
+
+TEST_F(ColdRest, ARequestWaitsForRest) {
+  begin(true);
+  control_->set_at_rest(false, kMs);
+  control_->request_rekey(1, 2 * kMs);
+  EXPECT_EQ(rekeys(), 0U);
+  EXPECT_TRUE(control_->rekey_waits());
+  control_->set_at_rest(true, 3 * kMs);
+  EXPECT_EQ(rekeys(), 1U);
+  EXPECT_FALSE(control_->rekey_waits());
+  control_->on_advanced(1, 4 * kMs);
+  EXPECT_FALSE(said(SessionEvent::kRekeyForced));
+}
+
+TEST_F(ColdRest, AJumpThatWaitsIsMadeStepByStep) {
+  begin(true);
+  control_->set_at_rest(false, kMs);
+  control_->request_rekey(3, 2 * kMs);
+  EXPECT_TRUE(only<session::CmdJump>(write_and_drain()).empty());
+  control_->set_at_rest(true, 3 * kMs);
+  for (std::uint8_t epoch = 1; epoch <= 3; ++epoch) {
+    ASSERT_EQ(rekeys(), 1U) << unsigned{epoch};
+    control_->on_advanced(epoch, 4 * kMs);
+  }
+  EXPECT_EQ(rekeys(), 0U);
+  EXPECT_EQ(control_->current_epoch(), 3);
+}
+
+TEST_F(ColdRest, StepsStopWhenDataIsUnderWayAgain) {
+  begin(true);
+  control_->set_at_rest(false, kMs);
+  control_->request_rekey(2, kMs);
+  control_->set_at_rest(true, 2 * kMs);
+  ASSERT_EQ(rekeys(), 1U);
+  control_->set_at_rest(false, 3 * kMs);
+  control_->on_advanced(1, 4 * kMs);
+  EXPECT_FALSE(said(SessionEvent::kRekeyForced)) << "it was asked for";
+  EXPECT_EQ(rekeys(), 0U);
+  control_->set_at_rest(true, 5 * kMs);
+  EXPECT_EQ(rekeys(), 1U);
+}
+
+TEST_F(ColdRest, TheIntervalWaitsForRestAndAsksOnce) {
+  begin(true);
+  control_->set_at_rest(false, kMs);
+  for (std::uint64_t at = kSecond; at < 20 * kSecond; at += kSecond / 8) {
+    control_->on_timer(at);
+    ASSERT_EQ(rekeys(), 0U) << at;
+  }
+  EXPECT_TRUE(control_->rekey_waits());
+  control_->set_at_rest(true, 20 * kSecond);
+  EXPECT_EQ(rekeys(), 1U);
+  control_->on_advanced(1, 20 * kSecond);
+  EXPECT_EQ(rekeys(), 0U) << "what waited was one rekey";
+}
+
+TEST_F(ColdRest, AHardLimitDoesNotWaitAndIsTold) {
+  begin(true);
+  control_->set_at_rest(false, kMs);
+  control_->on_advanced(1, 2 * kMs);
+  EXPECT_TRUE(said(SessionEvent::kRekeyForced));
+  control_->on_heard(2, 3 * kMs);
+  control_->on_advanced(2, 3 * kMs);
+  EXPECT_FALSE(said(SessionEvent::kRekeyForced)) << "the peer's epoch is followed at once";
+}
+
+TEST_F(ColdRest, AHardenedPeerNeedsNoRest) {
+  begin(false);
+  control_->set_at_rest(false, kMs);
+  control_->request_rekey(1, 2 * kMs);
+  EXPECT_EQ(rekeys(), 1U);
+  EXPECT_FALSE(control_->rekey_waits());
+}
+
 }  // namespace
