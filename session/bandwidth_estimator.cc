@@ -169,9 +169,9 @@ void BandwidthEstimator::sample_rate(const FlowMark& mark, std::uint64_t now_ns)
   offer_rate(mul_div(delivered_bytes_ - mark.delivered_bytes, kSecondNs, interval_ns), mark.app_limited);
 }
 
-// What the application limited still is a lower bound.
+// What the application limited still is a lower bound, but lets no time pass.
 void BandwidthEstimator::offer_rate(std::uint64_t rate_bps, bool app_limited) {
-  if (rate_bps == 0 || (app_limited && rate_bps <= bandwidth_.best())) return;
+  if (rate_bps == 0) return;
   bandwidth_.update(bandwidth_tick_, std::min(rate_bps, kMaxRateBps));
   round_counts_ = round_counts_ || !app_limited;
 }

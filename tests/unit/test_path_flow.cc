@@ -257,6 +257,17 @@ TEST(FlowAppLimited, AThinFlowIsNotHeldUp) {
   EXPECT_LE(sender.flow().snapshot().bottleneck_bw_bps, shape.rate_bps);
 }
 
+// A flight begins with its first packet, not with the silence before it.
+TEST(FlowAppLimited, SilenceIsNotPartOfARate) {
+  PathFlow flow(0);
+  std::vector<FlowMark> marks(10);
+  for (const std::uint64_t at : {10 * kSecond, 30 * kSecond}) {
+    for (FlowMark& mark : marks) flow.on_sent(mark, 1'400, at);
+    for (FlowMark& mark : marks) flow.on_acked(mark, 0, true, at + 50 * kMs);
+    EXPECT_EQ(flow.snapshot().bottleneck_bw_bps, 14'000U * 20) << "ten packets in 50 ms";
+  }
+}
+
 // ---- pacer
 
 TEST(Pacer, RateIsExactAndBurstsStayInTheBucket) {
@@ -448,6 +459,12 @@ TEST(FlowReports, DoNotDisturbAFlowThatIsAcknowledged) {
     sender.flow().on_report(1'200'000, 100 * kMs, 51 * kMs, 857, 0, false, sender.now_ns());
     expect_truth(sender, "with reports");
   }
+  const std::uint64_t before = sender.flow().round();
+  for (unsigned i = 0; i < 100; ++i) {
+    sender.run_until(sender.now_ns() + 10 * kMs);
+    sender.flow().on_report(120'000, 10 * kMs, 51 * kMs, 85, 0, false, sender.now_ns());
+  }
+  EXPECT_NEAR(static_cast<double>(sender.flow().round() - before), 19, 2) << "a report is no round trip";
   EXPECT_EQ(sender.flow().snapshot().inflight_bytes, sender.open_bytes());
 }
 
