@@ -14,8 +14,12 @@ std::size_t round_up(std::size_t bytes) {
 }
 
 StreamWindows::Limits window_limits(const ShardLimits& limits) {
-  return {limits.windows, limits.window_bits, limits.streams_per_session, limits.tombstones,
-          limits.tombstones_per_session, limits.index_key};
+  return {limits.windows,
+          limits.window_bits,
+          limits.streams_per_session,
+          limits.tombstones,
+          limits.tombstones_per_session,
+          limits.index_key};
 }
 
 // Hands out consecutive, line-aligned pieces of the shard's memory.
