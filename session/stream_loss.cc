@@ -67,6 +67,7 @@ void Streams::Impl::mark_lost(std::uint32_t segment, bool evidence) {
   s.mark.bytes = 0;
   r.flight.remove(pools.segments.data(), segment);
   s.state = Segment::State::kLost;
+  ++waiting;
   r.lost.push_back(pools.segments.data(), segment);
   push_ready(index);
   if (!unmodified()) return;
@@ -192,6 +193,7 @@ void Streams::Impl::probe_tail(std::uint32_t index) {
   s.mark.bytes = 0;
   r.flight.remove(pools.segments.data(), segment);
   s.state = Segment::State::kLost;
+  ++waiting;
   r.lost.push_back(pools.segments.data(), segment);
   push_ready(index);
 }

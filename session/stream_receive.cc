@@ -13,6 +13,7 @@ constexpr std::uint32_t kFewBlocks = 4;      // which any stream may hold
 constexpr std::uint32_t kSmallBytes = 256;   // copied behind others rather than keeping a block
 constexpr std::int32_t kFarAhead = 1 << 17;  // twice the largest window: no sender may be so far ahead
 constexpr std::uint64_t kGapTick_ns = 5'000 * kMillisecond_ns;  // hardened peers: looks at a gap
+constexpr std::uint8_t kStartTicks = 60;                        // the same for a beginning that does not come
 constexpr std::uint8_t kGapTicks = 12;  // so many with data arriving, and the peer is broken
 
 bool is_fin(std::uint16_t flags) {
@@ -51,8 +52,7 @@ bool Streams::Impl::has_room(std::uint16_t stream, std::uint32_t sequence, std::
   bool room = bytes <= kBlockBytes;
   if (room && is_reset(flags) && !unmodified()) return true;
   if (room && index == kNone) {
-    const bool late_fin = bytes == 0 && (unmodified() || prior != kPriorFirst);
-    if (!peers_id(stream) || late_fin) return true;  // nothing is opened
+    if (!peers_id(stream) || (bytes == 0 && unmodified())) return true;  // nothing is opened
     if (count >= config.limits.streams || pools.streams.left() == 0) {
       ++counters.stream_limit;
       return false;
@@ -98,7 +98,8 @@ void Streams::Impl::on_data(std::uint16_t stream, std::uint32_t sequence, std::u
     return;
   }
   if (index == kNone) {
-    if (text.empty() && (unmodified() || prior != kPriorFirst)) return;  // FIN of what is over
+    // FIN of what is over. A hardened peer's has a new number only if it overtook the data of a new stream.
+    if (text.empty() && unmodified()) return;
     if (!peers_id(stream)) {
       ++counters.no_stream;
       queue_ack(PendingAck{now, sequence, stream, path_id, true});
@@ -198,7 +199,9 @@ void Streams::Impl::on_gap(std::uint32_t index) {
   if (r.held.empty()) return;
   if (!unmodified()) {
     // Silence is the path's; data that goes on arriving around a gap is the peer's.
-    if (now - r.heard_ns < kGapTick_ns && ++r.gap_ticks >= kGapTicks) {
+    // A stream whose beginning never comes is what is left of one that we reset.
+    if ((!r.begun || now - r.heard_ns < kGapTick_ns) &&
+        ++r.gap_ticks >= (r.begun ? kGapTicks : kStartTicks)) {
       ++counters.order_broken;
       return breach(index, "a gap that the peer does not fill");
     }

@@ -143,7 +143,7 @@ bool Streams::Impl::next_data(StreamPacket& out) {
     give(out, segment);
     return true;
   }
-  flow().on_app_limited();
+  if (waiting == 0) flow().on_app_limited();  // else the peer's window is the limit
   return false;
 }
 
@@ -159,6 +159,7 @@ void Streams::Impl::give(StreamPacket& out, std::uint32_t segment) {
     r.probe_now = false;
   }
   s.state = Segment::State::kOut;
+  --waiting;
   const bool kept = s.image_bytes != 0 && s.epoch == epoch && s.path == path;
   out = StreamPacket{};
   out.kind = StreamPacket::Kind::kReseal;
@@ -190,6 +191,7 @@ void Streams::Impl::split(std::uint32_t segment) {
   Record& r = record(s.stream);
   r.queue.insert(pools.segments.data(), rest, s.next);
   ++r.segments;
+  ++waiting;
 }
 
 void Streams::Impl::numbered(StreamPacket& packet, std::uint32_t sequence) {
@@ -254,6 +256,7 @@ void Streams::Impl::not_sent_segment(const StreamPacket& packet) {
   if (s.stream == kNone) return pools.segments.give(packet.handle);
   const std::uint32_t index = s.stream;
   Record& r = record(index);
+  ++waiting;
   if (s.numbered) {
     s.state = Segment::State::kLost;
     r.lost.push_front(pools.segments.data(), packet.handle);

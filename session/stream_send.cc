@@ -37,6 +37,7 @@ std::uint32_t Streams::Impl::new_segment(std::uint32_t index, bool control) {
   r.queue.push_back(pools.segments.data(), made);
   if (r.unsent == kNone) r.unsent = made;
   ++r.segments;
+  ++waiting;
   return made;
 }
 
@@ -80,6 +81,7 @@ void Streams::Impl::unlink_segment(std::uint32_t segment) {
   if (s.mark.bytes != 0) flows[s.flow].forget(s.mark);
   if (s.state == Segment::State::kFlight) r.flight.remove(pools.segments.data(), segment);
   if (s.state == Segment::State::kLost) r.lost.remove(pools.segments.data(), segment);
+  if (s.state == Segment::State::kLost || s.state == Segment::State::kUnsent) --waiting;
   if (r.unsent == segment) r.unsent = s.next;
   r.queue.remove(pools.segments.data(), segment);
   if (s.numbered) {

@@ -60,8 +60,8 @@ inline constexpr std::uint32_t kHardenedSendWindow = 1U << 24;
 
 struct StreamLimits {
   std::uint32_t streams = 64;             // at once, of one session
-  std::uint32_t send_bytes = 1 << 21;     // accepted and not acknowledged, a stream
-  std::uint32_t receive_bytes = 1 << 21;  // received and not consumed, a stream; at least the initial window
+  std::uint32_t send_bytes = 1 << 22;     // accepted and not acknowledged, a stream
+  std::uint32_t receive_bytes = 1 << 22;  // received and not consumed, a stream; at least the initial window
   std::uint32_t acks = 1024;              // acknowledgements that wait to be sent, a session
 };
 

@@ -386,6 +386,7 @@ struct Streams::Impl {
   Credits with_credit;
   std::uint32_t count = 0;
   std::uint32_t unacked = 0;  // segments with a number
+  std::uint32_t waiting = 0;  // segments that want to be sent, for the first time or again
   std::uint8_t epoch = 0, path = 0, flow_now = 0;
   bool held = false;  // set_hold()
   std::uint16_t next_id = 2;

@@ -15,6 +15,7 @@
 #include <span>
 #include <string>
 #include <tuple>
+#include <unordered_map>
 #include <vector>
 
 #include "session/streams.h"
@@ -54,6 +55,8 @@ class StreamPair {
     session::Streams::Config a, b;
     LinkShape link;
     std::uint32_t window_bits = 8192;
+    bool check_images = true;
+    bool acknowledge_once[2] = {false, false};  // as the reference: duplicates are not acknowledged (W-10)
     std::uint64_t seed = 1;
   };
 
@@ -64,7 +67,7 @@ class StreamPair {
     std::unique_ptr<session::Streams> streams;
     std::map<std::uint16_t, std::uint32_t> next;  // counters of streams below kDynamicFirst
     std::map<std::uint16_t, SeenNumbers> seen;
-    std::map<std::tuple<unsigned, unsigned, unsigned, unsigned>, std::vector<std::uint8_t>> images;
+    std::unordered_map<std::uint64_t, std::size_t> images;  // epoch, stream, number, path; hash of the image
     std::map<std::uint16_t, std::vector<std::uint8_t>> received;
     std::vector<session::StreamEvent> events;
     std::uint64_t link_free_ns = 0;
@@ -120,6 +123,8 @@ class StreamPair {
   std::mt19937_64 random_;
   std::priority_queue<Packet> packets_;
   std::array<End, 2> ends_;
+  void check(End& end, const session::StreamPacket& packet, std::span<const std::uint8_t> image);
+
   std::string broken_;
 };
 
