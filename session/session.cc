@@ -64,6 +64,7 @@ Session::Session(SessionConfig config, crypto::TrafficSecret shared_secret, cons
   if (!commands_->add(control_->initial())) {
     throw std::runtime_error(config_.identity.name + ": the shard refused the session");
   }
+  if (config_.streams) make_streams(now_ns);
   settle(now_ns);
 }
 
@@ -159,11 +160,13 @@ Received Session::receive(std::span<const std::uint8_t> datagram, std::uint64_t 
   if (!open(datagram, frame, fields, picked)) return dropped(std::move(out), DropReason::kAuth);
   const std::uint32_t source = from.remote.family == 0 ? 0 : source_tag(from.remote, from.local);
   const RxOutcome outcome =
-      shard_->accept(kSlot, fields, picked.branch, static_cast<std::uint32_t>(text_.size()), now_ns, source);
+      shard_->accept(kSlot, fields, picked.branch, static_cast<std::uint32_t>(text_.size()), now_ns, source,
+                     has_room(fields));
   if (outcome.new_source && schedule_) {
     control_->on_source(fields.path, from, static_cast<std::uint32_t>(datagram.size()), now_ns);
   }
   act(out, outcome, fields, from, now_ns);
+  if (streams_) to_streams(out, outcome, fields, now_ns);
   settle(now_ns);
   return out;
 }
@@ -287,6 +290,11 @@ bool Session::next_datagram(std::vector<std::uint8_t>& out) {
   return next_datagram(out, to);
 }
 
+std::uint64_t Session::next_deadline_ns() const {
+  const std::uint64_t at = control_->next_deadline_ns();
+  return wheel_ ? std::min(at, wheel_->next_deadline_ns()) : at;
+}
+
 bool Session::next_datagram(std::vector<std::uint8_t>& out, PathEnds& to) {
   if (outgoing_.empty()) return false;
   out = std::move(outgoing_.front().datagram);
@@ -317,6 +325,7 @@ void Session::on_timer(std::uint64_t now_ns) {
   report.heard_ns = shard_->hot(kSlot).last_rx_tsc;  // receive() gives it the time of this clock
   control_->on_traffic(report, now_ns);
   control_->on_timer(now_ns);
+  while (Timer* timer = wheel_ ? wheel_->next_expired(now_ns) : nullptr) streams_->on_timer(*timer, now_ns);
   settle(now_ns);
 }
 

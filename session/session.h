@@ -22,6 +22,7 @@
 #include "session/epoch_store.h"
 #include "session/shard.h"
 #include "session/shard_commands.h"
+#include "session/streams.h"
 
 namespace session {
 
@@ -33,6 +34,10 @@ struct SessionConfig {
   std::uint32_t keys = 128;          // expanded keys: two an epoch, and what grace and jumps keep
   std::vector<PathEnds> paths;       // slots; empty: addresses are the caller's business alone
   PathPolicy path_policy;
+  // Reliable streams, joined to the packets of this session; none: RELIABLE data and its acknowledgements are
+  // the caller's own business. A session has either them or tunnel streams beyond 30 (hot.h).
+  std::optional<StreamLimits> streams;
+  std::uint32_t segment_bytes = TRANSPORT_MTU;  // largest plaintext, at most kMaxSegmentBytes
 };
 
 // protocol.md 5.1. Handshaking is never seen here: a Session exists from its secret on.
@@ -105,6 +110,14 @@ class Session {
   // wherever data goes.
   bool next_datagram(std::vector<std::uint8_t>& out);
   bool next_datagram(std::vector<std::uint8_t>& out, PathEnds& to);
+  // Behind these what the streams want sent, as far as paths and peer let it go now; to be called until it
+  // says no, after every receive(), on_timer() and call on streams().
+  bool next_datagram(std::vector<std::uint8_t>& out, PathEnds& to, std::uint64_t now_ns);
+  // Reliable streams; null without SessionConfig::streams. open, send, receive, finish and reset are theirs.
+  [[nodiscard]] Streams* streams() { return streams_.get(); }
+  [[nodiscard]] const Streams* streams() const { return streams_.get(); }
+  // protocol.md 12.1, of the path that data takes; without streams all 0.
+  [[nodiscard]] BandwidthSnapshot bandwidth() const;
   // Where data of a stream goes now, and with which path id in its header; `copy`: the second way, or
   // nothing.
   [[nodiscard]] PathSchedule::Slot route(std::uint16_t stream) const;
@@ -113,7 +126,7 @@ class Session {
   bool migrate(std::uint8_t slot, const PathEnds& ends, std::uint64_t now_ns);
 
   void on_timer(std::uint64_t now_ns);
-  [[nodiscard]] std::uint64_t next_deadline_ns() const { return control_->next_deadline_ns(); }
+  [[nodiscard]] std::uint64_t next_deadline_ns() const;
 
   // One epoch further, now. False: at 255, or the store failed, or the peer could not follow.
   bool rekey(std::uint64_t now_ns);
@@ -161,6 +174,13 @@ class Session {
            std::uint64_t now_ns);
   void deliver(Received& out, bool bundle);
   void path_validation(Received& out, const PathEnds& from, std::uint64_t now_ns);
+  // ---- session_streams.cc
+  void make_streams(std::uint64_t now_ns);
+  [[nodiscard]] bool has_room(const RxFields& fields) const;
+  void to_streams(Received& out, const RxOutcome& outcome, const RxFields& fields, std::uint64_t now_ns);
+  void follow_epoch_and_path(std::uint64_t now_ns);
+  TxGrant grant_for(StreamPacket& packet);
+  bool seal_stream(StreamPacket& packet, std::vector<std::uint8_t>& out, std::uint64_t now_ns);
   // Reports to control, writes the store, carries out commands, until nothing is left to do.
   void settle(std::uint64_t now_ns);
   bool report(std::uint64_t now_ns);
@@ -196,6 +216,9 @@ class Session {
   };
   std::deque<Outgoing> outgoing_;
   std::shared_ptr<const PathSchedule> schedule_;
+  std::unique_ptr<TimerWheel> wheel_;
+  std::unique_ptr<StreamMemory> stream_memory_;
+  std::unique_ptr<Streams> streams_;
   std::uint64_t replay_rejected_ = 0;
   std::uint64_t aead_failed_ = 0;
   std::uint64_t unencrypted_ = 0;

@@ -16,9 +16,7 @@ constexpr std::uint64_t kTailSlack_ns = 2 * kMillisecond_ns;  // a tick of the w
 constexpr std::uint64_t kWindowProbe_ns = 500 * kMillisecond_ns;
 constexpr std::uint64_t kWindowProbeMax_ns = 5'000 * kMillisecond_ns;
 constexpr std::uint8_t kMaxFinTries = 12;  // to a peer that acknowledges once, and of a reset
-constexpr std::uint8_t kEvidenceTries =
-    4;                                    // of the last segment: then an empty one shows that the path works
-constexpr std::uint32_t kDistance = 512;  // numbers emitted since (W-15)
+constexpr std::uint32_t kDistance = 512;   // numbers emitted since (W-15)
 
 }  // namespace
 
@@ -99,9 +97,12 @@ void Streams::Impl::time_out(std::uint32_t index, std::uint64_t timeout_ns) {
   r.backoff = std::min<std::uint8_t>(static_cast<std::uint8_t>(r.backoff + 1), kMaxBackoffShift);
   r.tail_probes = 0;
   if (r.life == Record::Life::kResetting && r.order >= kMaxFinTries) return linger(index, timeout_ns);
-  const bool ask = unmodified() && r.unsent == kNone && !r.fin_queued &&
-                   pools.segments[r.queue.head].tries >= kEvidenceTries &&
-                   pools.segments[r.queue.tail].text_bytes != 0;
+  const bool in_doubt = unmodified() && pools.segments[r.queue.head].tries >= kEvidenceTries;
+  const bool ask =
+      in_doubt && r.unsent == kNone && !r.fin_queued && pools.segments[r.queue.tail].text_bytes != 0;
+  // With more to send but no window for it, one goes beyond it: it is as good as evidence, and may earn
+  // credit.
+  const bool beyond = in_doubt && r.unsent != kNone && pools.segments[r.unsent].text_bytes > r.window;
   const std::uint32_t last_order = r.order;  // those sent again meanwhile are not looked at
   std::uint32_t segment = r.flight.head;
   while (segment != kNone && pools.segments[segment].sent_ns + timeout_ns <= now) {
@@ -114,6 +115,10 @@ void Streams::Impl::time_out(std::uint32_t index, std::uint64_t timeout_ns) {
   }
   if (ask) {
     if (new_segment(index, true) != kNone) push_ready(index);
+  }
+  if (beyond) {
+    r.probe_now = true;
+    push_ready(index);
   }
   settle(index);
 }

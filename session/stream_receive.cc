@@ -72,6 +72,7 @@ bool Streams::Impl::room_in_stream(std::uint32_t index, std::uint32_t sequence, 
   if (restart && r.fin_reached && r.fin_queued) {
     // The peer uses the id again, so it has our FIN; its acknowledgement was lost.
     r.fin_acked = true;
+    drop_send(index);
     maybe_close(index);
     return false;
   }
@@ -205,6 +206,7 @@ void Streams::Impl::on_gap(std::uint32_t index) {
       ++counters.order_broken;
       return breach(index, "a gap that the peer does not fill");
     }
+    if (!r.begun && now - r.heard_ns >= kGapTicks * kGapTick_ns) return breach(index, "no beginning came");
     r.gap_at_ns = now + kGapTick_ns;
     return;
   }

@@ -160,12 +160,15 @@ void Streams::Impl::give(StreamPacket& out, std::uint32_t segment) {
   }
   s.state = Segment::State::kOut;
   --waiting;
-  const bool kept = s.image_bytes != 0 && s.epoch == epoch && s.path == path;
+  // Also when data goes another way by now: the image keeps the path id it was sealed with, so that no number
+  // is sealed twice in an epoch.
+  const bool kept = s.image_bytes != 0 && s.epoch == epoch;
   out = StreamPacket{};
   out.kind = StreamPacket::Kind::kReseal;
   if (!s.numbered) out.kind = StreamPacket::Kind::kNew;
   if (kept) out.kind = StreamPacket::Kind::kAgain;
-  out.path = path;
+  out.path = kept ? s.path : path;
+  if (s.image_bytes != 0) out.image_epoch = s.epoch;
   out.stream = r.id;
   out.flags = s.flags;
   out.ack_delay = s.prior;
@@ -242,8 +245,11 @@ void Streams::Impl::sealed_segment(const StreamPacket& packet, std::uint8_t epoc
     release_acked(packet.handle);
     return settle(index);
   }
-  s.flow = packet.path == path ? flow_now : static_cast<std::uint8_t>(flow_slot(packet.path));
-  flows[s.flow].on_sent(s.mark, s.image_bytes, now);
+  const bool this_way = packet.path == path || packet.kind == StreamPacket::Kind::kAgain;
+  s.flow = this_way ? flow_now : static_cast<std::uint8_t>(flow_slot(packet.path));
+  // A peer that never acknowledges twice may have had it all along: four such would fill the smallest window,
+  // and nothing new could show that the path works (W-10).
+  if (!unmodified() || s.tries < kEvidenceTries) flows[s.flow].on_sent(s.mark, s.image_bytes, now);
   s.sent_ns = now;
   s.order = ++r.order;
   if (s.tries != 0xff) ++s.tries;

@@ -95,6 +95,7 @@ void Streams::Impl::abort_stream(std::uint32_t index) {
 void Streams::Impl::maybe_close(std::uint32_t index) {
   Record& r = record(index);
   if (r.life != Record::Life::kOpen || !r.fin_acked || !r.fin_reached || r.readable_bytes != 0) return;
+  if (!r.queue.empty()) return;  // the FIN was acknowledged before data that was lost
   abort_stream(index);
   r.life = Record::Life::kOver;
   news(index, kNewsClosed);

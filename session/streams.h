@@ -109,12 +109,13 @@ struct StreamPacket {
   Kind kind = Kind::kPlain;
   std::uint8_t path = 0;
   std::uint16_t stream = 0;
-  std::uint16_t flags = 0;             // with ENCRYPTED
-  std::uint16_t ack_delay = 0;         // header field; of kNew set by numbered()
-  std::uint32_t sequence = 0;          // of kAgain and kReseal; of others set by numbered()
-  std::span<const std::uint8_t> text;  // until sealed() or not_sent()
-  std::span<std::uint8_t> image;       // room for the whole packet; of kAgain the packet itself
-  std::uint32_t handle = 0;            // Streams' own
+  std::uint16_t flags = 0;                // with ENCRYPTED
+  std::uint16_t ack_delay = 0;            // header field; of kNew set by numbered()
+  std::uint32_t sequence = 0;             // of kAgain and kReseal; of others set by numbered()
+  std::span<const std::uint8_t> text;     // until sealed() or not_sent()
+  std::span<std::uint8_t> image;          // room for the whole packet; of kAgain the packet itself
+  std::uint32_t handle = 0;               // Streams' own
+  unsigned image_epoch = kMaxEpoch + 1U;  // what the kept image was sealed in last; above kMaxEpoch: none
 };
 inline constexpr std::uint32_t kMaxOutstanding = 256;  // of all sessions that share a StreamMemory
 

@@ -21,6 +21,9 @@ inline constexpr std::uint32_t kBlockBytes = kMaxSegmentBytes;
 inline constexpr std::uint32_t kImageBytes = kMaxSegmentBytes + kPacketOverhead;
 inline constexpr std::uint16_t kResetFlags = kFlagFin | kFlagControl;
 inline constexpr std::uint64_t kMillisecond_ns = 1'000'000;
+// Transmissions of a segment after which an unmodified peer is suspected to have it: then something later is
+// sent to learn whether the path works.
+inline constexpr std::uint8_t kEvidenceTries = 4;
 inline constexpr std::uint64_t kMemoryRetry_ns = 20 * kMillisecond_ns;  // asked again for what a pool had not
 
 // How far a is ahead of b; sequences of one stream never span 2^31 (W-14).
