@@ -5,9 +5,12 @@ import os
 import re
 import shutil
 import subprocess
+import sys
 import threading
+import time
 
 import netlab
+import systest
 from netlab import LabError
 
 FOLDER = os.path.join(netlab.ROOT, "tests", "interop")
@@ -64,23 +67,21 @@ def build():
     return os.path.join(target, "release", "phantom-interop")
 
 
-class PacketPeer:
-    """One session's far end at packet level: commands in, JSON out."""
+class Program:
+    """One run of the program: lines in, JSON out. `start` is how: a namespace's or a lab's."""
 
-    def __init__(self, space, binary, log, **options):
+    def __init__(self, start, binary, mode, log, **options):
         words = [word for name, value in options.items() for word in (f"--{name.replace('_', '-')}", str(value))]
         with open(log, "ab") as errors:
-            self.process = space.start(binary, "packet", *words, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-                                       stderr=errors, text=True)
+            self.process = start([binary, mode, *words], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors,
+                                 text=True)
 
-    def tell(self, *words):
-        """One command; its answer."""
+    def say(self, *words):
         self.process.stdin.write(" ".join(map(str, words)) + "\n")
         self.process.stdin.flush()
-        return self._answer()
 
-    def _answer(self):
-        timer = threading.Timer(ANSWER_LIMIT_S, self.process.kill)
+    def answer(self, limit_s=ANSWER_LIMIT_S):
+        timer = threading.Timer(limit_s, self.process.kill)
         timer.start()
         try:
             line = self.process.stdout.readline()
@@ -90,12 +91,68 @@ class PacketPeer:
             raise LabError("the crate's peer ended or hung; its log says why")
         return json.loads(line)
 
-    def report(self):
-        return self.tell("report")
-
     def finish(self):
         """Ends it; the final report."""
         self.process.stdin.close()
-        last = self._answer()
+        last = self.answer()
         self.process.wait(timeout=ANSWER_LIMIT_S)
         return last
+
+
+class PacketPeer(Program):
+    """One session's far end at packet level, in a namespace."""
+
+    def __init__(self, space, binary, log, **options):
+        super().__init__(lambda command, **how: space.start(*command, **how), binary, "packet", log, **options)
+
+    def tell(self, *words):
+        """One command; its answer."""
+        self.say(*words)
+        return self.answer()
+
+    def report(self):
+        return self.tell("report")
+
+
+class Pump(Program):
+    """A whole session of the crate; role is the crate's. Once made, id_file and secret_file are what its peer needs."""
+
+    def __init__(self, start, binary, role, log, folder, **options):
+        self.id_file, self.secret_file = (os.path.join(folder, f"{role}.{what}") for what in ("id", "secret"))
+        self.limit_s = options.get("limit", 60)
+        super().__init__(start, binary, f"pump-{role}", log, id_file=self.id_file, secret_file=self.secret_file, **options)
+        ready = self.answer()
+        self.peer_role = "responder" if ready["peer_is_responder"] else "initiator"
+        self.stream = ready["stream"]
+
+    def transfer(self):
+        """Lets it begin; what it sent and received."""
+        self.say("go")
+        return self.answer(self.limit_s + ANSWER_LIMIT_S)
+
+
+class Echo(Program):
+    """The program's own peer of a pump, which sends everything back."""
+
+    def __init__(self, start, binary, log, pump, **options):
+        super().__init__(start, binary, "echo", log, id_file=pump.id_file, secret_file=pump.secret_file,
+                         role=pump.peer_role, **options)
+        self.answer()
+
+
+def start_test(name, body, limit_s):
+    """Builds the program and runs body(lab, report, binary) in a lab; never returns."""
+    if netlab.missing_rights():
+        systest.main(name, None, limit_s)
+    try:
+        began = time.monotonic()
+        binary = build()
+        print(f"     built in {time.monotonic() - began:.0f} s", flush=True)
+    except Missing as why:
+        systest.Report().skip(name, str(why))
+        sys.exit(0)
+    except LabError as why:
+        print(why)
+        systest.Report().check("the program on the published crate builds", False)
+        sys.exit(1)
+    systest.main(name, lambda lab, report: body(lab, report, binary), limit_s)

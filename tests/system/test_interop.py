@@ -13,7 +13,6 @@ sys.path.insert(0, os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(
 import interop  # noqa: E402
 import netlab  # noqa: E402
 import observe  # noqa: E402
-import systest  # noqa: E402
 import traffic  # noqa: E402
 from netlab import wait_until  # noqa: E402
 
@@ -246,22 +245,5 @@ def body(lab, report, binary):
     check_end(gateway, report, missing)
 
 
-def start():
-    if netlab.missing_rights():
-        systest.main("unmodified peer", None, LIMIT_S)
-    try:
-        began = time.monotonic()
-        binary = interop.build()
-        print(f"     built in {time.monotonic() - began:.0f} s", flush=True)
-    except interop.Missing as why:
-        systest.Report().skip("unmodified peer", str(why))
-        sys.exit(0)
-    except netlab.LabError as why:
-        print(why)
-        systest.Report().check("the program on the published crate builds", False)
-        sys.exit(1)
-    systest.main("unmodified peer", lambda lab, report: body(lab, report, binary), LIMIT_S)
-
-
 if __name__ == "__main__":
-    start()
+    interop.start_test("unmodified peer", body, LIMIT_S)

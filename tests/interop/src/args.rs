@@ -33,8 +33,21 @@ impl Options {
     pub fn address(&self, name: &str) -> Result<SocketAddr, Failure> {
         parse(name, self.text(name)?)
     }
+
+    pub fn number(&self, name: &str, otherwise: u64) -> Result<u64, Failure> {
+        self.maybe(name).map_or(Ok(otherwise), |text| parse(name, text))
+    }
 }
 
 pub fn parse<T: FromStr>(what: &str, text: &str) -> Result<T, Failure> {
     text.parse().map_err(|_| format!("{what}: '{text}' is none").into())
+}
+
+/// True for a responder.
+pub fn role(options: &Options) -> Result<bool, Failure> {
+    match options.text("role")? {
+        "initiator" => Ok(false),
+        "responder" => Ok(true),
+        other => Err(format!("role '{other}' is neither initiator nor responder").into()),
+    }
 }

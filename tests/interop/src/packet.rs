@@ -8,9 +8,10 @@
 //! move ADDRESS                            to another address or port; the old one is still heard
 //! report
 //! ```
-use crate::args::{parse, Failure, Options};
+use crate::args::{parse, role, Failure, Options};
+use crate::commands::commands;
 use crate::inner::{flow_packet, ping_answer, Tally};
-use crate::peer::{Identity, Opened, Peer};
+use crate::peer::{Arrival, Identity, Opened, Peer};
 use crate::secret;
 use phantom_protocol::crypto::adaptive_crypto::{CipherSuite, HwCaps};
 use phantom_protocol::transport::PacketFlags;
@@ -18,7 +19,7 @@ use serde_json::{json, Value};
 use std::collections::BTreeMap;
 use std::io::ErrorKind;
 use std::net::{SocketAddr, UdpSocket};
-use std::sync::mpsc::{self, Receiver, TryRecvError};
+use std::sync::mpsc::TryRecvError;
 use std::time::{Duration, Instant};
 
 const MOST_STREAMS: u16 = 16;
@@ -70,11 +71,7 @@ impl Tunnel {
         let who = Identity {
             id: secret::from_hex(options.text("id")?)?,
             secret: secret::read(options.text("secret-file")?)?,
-            responder: match options.text("role")? {
-                "initiator" => false,
-                "responder" => true,
-                other => return Err(format!("role '{other}' is neither initiator nor responder").into()),
-            },
+            responder: role(options)?,
         };
         let (suite, peer) = match options.maybe("suite") {
             None => (HwCaps::detect().recommended_cipher(), Peer::new(&who)?),
@@ -125,7 +122,7 @@ impl Tunnel {
                 };
                 *self.heard.entry(self.sockets[index].local_addr()?.to_string()).or_insert(0) += 1;
                 total += 1;
-                if let Some(opened) = self.peer.open(&buffer[..length]) {
+                if let Arrival::Packet(opened) = self.peer.open(&buffer[..length]) {
                     self.act(&opened)?;
                 }
             }
@@ -209,18 +206,6 @@ impl Tunnel {
         report["send_refused"] = json!(self.refused);
         report
     }
-}
-
-fn commands() -> Receiver<String> {
-    let (sender, receiver) = mpsc::channel();
-    std::thread::spawn(move || {
-        for line in std::io::stdin().lines().map_while(Result::ok) {
-            if sender.send(line).is_err() {
-                return;
-            }
-        }
-    });
-    receiver
 }
 
 pub fn run(options: &Options) -> Result<Value, Failure> {

@@ -25,6 +25,24 @@ pub struct Opened {
     pub plaintext: Vec<u8>,
 }
 
+/// What a datagram was.
+pub enum Arrival {
+    Packet(Opened),
+    /// Authentic, and seen before or too old: the pump drops it; who wants may acknowledge it again.
+    Replayed(PacketHeader),
+    Dropped,
+}
+
+/// The epoch in the header of a packet.
+pub fn epoch_of(datagram: &[u8]) -> u8 {
+    datagram[43]
+}
+
+/// The sequence in the header of a packet.
+pub fn sequence_of(datagram: &[u8]) -> u32 {
+    u32::from_be_bytes([datagram[35], datagram[36], datagram[37], datagram[38]])
+}
+
 #[derive(Default)]
 struct Counters {
     sent: BTreeMap<String, u64>,
@@ -100,6 +118,19 @@ impl Peer {
     /// A datagram of the next sequence, in the order of the pump: rekey when due, header, seal, image.
     pub fn seal(&mut self, kind: u16, stream: u16, path: u8, plaintext: &[u8]) -> Result<Vec<u8>, Failure> {
         let sequence = self.next_sequence(stream);
+        self.seal_as(kind, stream, path, sequence, plaintext)
+    }
+
+    /// The same with a sequence that was used before, as the pump repeats a segment: only in another epoch, or with the
+    /// very same content, is that safe.
+    pub fn seal_as(
+        &mut self,
+        kind: u16,
+        stream: u16,
+        path: u8,
+        sequence: u32,
+        plaintext: &[u8],
+    ) -> Result<Vec<u8>, Failure> {
         let mut flags = PacketFlags::new(kind | PacketFlags::ENCRYPTED);
         if self.session.send_needs_rekey() || self.session.stream_seq_needs_rekey(stream, sequence) {
             self.session.rekey()?;
@@ -116,14 +147,13 @@ impl Peer {
         Ok(PhantomPacket::new(header, sealed).to_wire())
     }
 
-    fn drop_as(&mut self, reason: &'static str) -> Option<Opened> {
+    fn drop_as(&mut self, reason: &'static str) -> Arrival {
         count(&mut self.counters.dropped, reason);
-        None
+        Arrival::Dropped
     }
 
-    /// A datagram in the order of the pump's receive path, up to its path gate; nothing when it was dropped or was no
-    /// business of the application.
-    pub fn open(&mut self, datagram: &[u8]) -> Option<Opened> {
+    /// A datagram in the order of the pump's receive path, up to its path gate.
+    pub fn open(&mut self, datagram: &[u8]) -> Arrival {
         self.counters.received += 1;
         let packet = match PhantomPacket::from_wire(datagram) {
             Ok(packet) => packet,
@@ -149,7 +179,10 @@ impl Peer {
                 count(&mut self.counters.streams, header.stream_id);
                 self.gate(Opened { header, plaintext })
             }
-            Err(CoreError::ReplayDetected(_)) => self.drop_as("replayed"),
+            Err(CoreError::ReplayDetected(_)) => {
+                self.drop_as("replayed");
+                Arrival::Replayed(header)
+            }
             Err(_) if header.epoch < before => self.drop_as("epoch_behind"),
             Err(_) if header.epoch - before > MAX_REKEY_CATCHUP => self.drop_as("epoch_too_far"),
             Err(_) => self.drop_as("auth"),
@@ -165,13 +198,13 @@ impl Peer {
     }
 
     /// Data on a path that was never validated goes, as in the pump; control packets act on any path.
-    fn gate(&mut self, opened: Opened) -> Option<Opened> {
+    fn gate(&mut self, opened: Opened) -> Arrival {
         let control = PacketFlags::ACK | PacketFlags::WINDOW_UPDATE | PacketFlags::PATH_VALIDATION;
         let validated = self.session.path_state(opened.header.path_id) == Some(PathStateKind::Validated);
         if opened.header.flags.0 & control == 0 && !validated {
             return self.drop_as("path_not_validated");
         }
-        Some(opened)
+        Arrival::Packet(opened)
     }
 
     /// What the pump answers to a packet of the PATH_VALIDATION kind: an echo, on a path it knows nothing of.
