@@ -16,7 +16,9 @@ constexpr std::uint64_t kTailSlack_ns = 2 * kMillisecond_ns;  // a tick of the w
 constexpr std::uint64_t kWindowProbe_ns = 500 * kMillisecond_ns;
 constexpr std::uint64_t kWindowProbeMax_ns = 5'000 * kMillisecond_ns;
 constexpr std::uint8_t kMaxFinTries = 12;  // to a peer that acknowledges once, and of a reset
-constexpr std::uint32_t kDistance = 512;   // numbers emitted since (W-15)
+// Without evidence: hours of timeouts, or no number left to ask with.
+constexpr std::uint8_t kMostTries = 255;
+constexpr std::uint32_t kDistance = 512;  // numbers emitted since (W-15)
 
 }  // namespace
 
@@ -81,9 +83,11 @@ void Streams::Impl::mark_lost(std::uint32_t segment, bool evidence) {
     r.unsent = segment;
     return;
   }
-  if (s.text_bytes == 0 && s.tries > 1) return release_acked(segment);  // asked for evidence, no more
-  if (!evidence || s.tries <= config.unmodified_retries) return;
-  if (config.presume_delivered) {
+  if (is_question(s)) return release_acked(segment);  // see ask_evidence(): the next is another one
+  if (evidence && s.evident != 0xff) ++s.evident;
+  const bool enough = s.evident > config.unmodified_retries;
+  if (!enough && s.tries < kMostTries) return;
+  if (enough && config.presume_delivered) {
     ++counters.presumed;
     return release_acked(segment);
   }
@@ -97,11 +101,9 @@ void Streams::Impl::time_out(std::uint32_t index, std::uint64_t timeout_ns) {
   r.backoff = std::min<std::uint8_t>(static_cast<std::uint8_t>(r.backoff + 1), kMaxBackoffShift);
   r.tail_probes = 0;
   if (r.life == Record::Life::kResetting && r.order >= kMaxFinTries) return linger(index, timeout_ns);
-  const bool in_doubt = unmodified() && pools.segments[r.queue.head].tries >= kEvidenceTries;
-  const bool ask =
-      in_doubt && r.unsent == kNone && !r.fin_queued && pools.segments[r.queue.tail].text_bytes != 0;
   // With more to send but no window for it, one goes beyond it: it is as good as evidence, and may earn
   // credit.
+  const bool in_doubt = unmodified() && pools.segments[r.queue.head].tries >= kEvidenceTries;
   const bool beyond = in_doubt && r.unsent != kNone && pools.segments[r.unsent].text_bytes > r.window;
   const std::uint32_t last_order = r.order;  // those sent again meanwhile are not looked at
   std::uint32_t segment = r.flight.head;
@@ -113,9 +115,7 @@ void Streams::Impl::time_out(std::uint32_t index, std::uint64_t timeout_ns) {
     if (r.flight.empty()) break;
     segment = next;
   }
-  if (ask) {
-    if (new_segment(index, true) != kNone) push_ready(index);
-  }
+  if (in_doubt) ask_evidence(index);
   if (beyond) {
     r.probe_now = true;
     push_ready(index);
@@ -193,13 +193,34 @@ void Streams::Impl::probe_tail(std::uint32_t index) {
   Segment& s = pools.segments[segment];
   if (r.tail_probes >= kTailProbes || s.sent_ns + tail_probe_ns() > now) return;
   ++r.tail_probes;
-  if (unmodified() && (s.flags & kFlagFin) != 0) return;  // it would be a replay
+  if (unmodified() && ((s.flags & kFlagFin) != 0 || s.tries > 1)) return ask_evidence(index);
   if (s.mark.bytes != 0) flows[s.flow].forget(s.mark);
   s.mark.bytes = 0;
   r.flight.remove(pools.segments.data(), segment);
   s.state = Segment::State::kLost;
   ++waiting;
   r.lost.push_back(pools.segments.data(), segment);
+  push_ready(index);
+}
+
+// An unmodified peer acknowledges once: was it the segment that was lost, time after time, or the only
+// acknowledgement of it? A segment without text, which it acknowledges and does not deliver, shows that what
+// was sent before it would have been acknowledged (W-10).
+void Streams::Impl::ask_evidence(std::uint32_t index) {
+  Record& r = record(index);
+  if (!unmodified() || r.life != Record::Life::kOpen || r.fin_queued) return;
+  const std::uint32_t last = r.flight.tail;
+  if (r.unsent != kNone && is_question(pools.segments[r.unsent])) return;
+  if (last != kNone && is_question(pools.segments[last])) return;
+  const std::uint32_t made = pools.segments.take();
+  if (made == kNone) return;
+  Segment& s = pools.segments[made];
+  s.stream = index;
+  s.flags = kFlagEncrypted | kFlagReliable;
+  r.queue.insert(pools.segments.data(), made, r.unsent);  // before data that the span holds back
+  r.unsent = made;
+  ++r.segments;
+  ++waiting;
   push_ready(index);
 }
 

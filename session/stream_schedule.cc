@@ -12,7 +12,7 @@ constexpr std::int32_t kTurn[] = {kImageBytes, 4 * kImageBytes, 16 * kImageBytes
 // Numbers that acknowledgements and credit may take beyond what data may (W-15): data that is under way still
 // gets through, its window is 1,024 or, 8,192 for a span of 3,000, some more than twice the span.
 std::uint32_t control_span(const Streams::Config& config) {
-  return config.unmodified_peer ? std::min(config.span + 20, MAX_PENDING_PACKETS - 2) : config.span / 2 * 5;
+  return config.unmodified_peer ? MAX_PENDING_PACKETS - 2 : config.span / 2 * 5;
 }
 
 }  // namespace
@@ -101,8 +101,10 @@ bool Streams::Impl::next_credit(StreamPacket& out) {
 std::uint32_t Streams::Impl::pick(std::uint32_t index) {
   Record& r = record(index);
   if (r.life != Record::Life::kOpen && r.life != Record::Life::kResetting) return kNone;
+  const bool question = r.unsent != kNone && is_question(pools.segments[r.unsent]);
+  if (question && span_left(r, control_span(config))) return r.unsent;
   if (!r.lost.empty()) return r.lost.head;
-  if (r.unsent == kNone) return kNone;
+  if (r.unsent == kNone || question) return kNone;
   if (held && r.life == Record::Life::kOpen) return kNone;
   if (!span_left(r, config.span)) return kNone;
   if (pools.segments[r.unsent].text_bytes > config.segment_bytes) split(r.unsent);
@@ -123,7 +125,8 @@ bool Streams::Impl::next_data(StreamPacket& out) {
     }
     const std::uint32_t bytes =
         pools.segments[segment].text_bytes + static_cast<std::uint32_t>(kPacketOverhead);
-    if (!flow().may_send(bytes, now)) {
+    // A question is small and tells of those that fill the window: it does not wait for it.
+    if (!is_question(pools.segments[segment]) && !flow().may_send(bytes, now)) {
       const std::uint64_t at_ns = flow().wait_until_ns(bytes, now);
       if (at_ns != UINT64_MAX) wheel.arm(pace_timer, at_ns);
       return false;
@@ -254,6 +257,7 @@ void Streams::Impl::sealed_segment(const StreamPacket& packet, std::uint8_t epoc
   s.order = ++r.order;
   if (s.tries != 0xff) ++s.tries;
   check_distance(index);
+  if (s.tries > 1 && r.lost.empty() && (r.unsent == kNone || !span_left(r, config.span))) ask_evidence(index);
   arm_tx(index);
 }
 

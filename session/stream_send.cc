@@ -129,6 +129,8 @@ void Streams::Impl::on_ack(std::uint32_t index, std::uint32_t acked, std::uint64
   s.mark.bytes = 0;
   if (s.tries == 1) r.backoff = 0;
   r.tail_probes = 0;
+  // Everything that went before a question was asked would have been acknowledged before it.
+  if (is_question(s)) r.acked_order = s.order + r.reorder - 1;
   release_acked(segment);
   detect_losses(index);
   settle(index);

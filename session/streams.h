@@ -51,8 +51,10 @@ inline constexpr std::uint32_t INITIAL_STREAM_WINDOW = 65'536;
 inline constexpr std::uint32_t MAX_SEND_WINDOW = 524'288;
 inline constexpr std::uint32_t kCreditThreshold = 32'768;
 inline constexpr std::uint32_t MAX_PENDING_PACKETS = 1024;
-// Newest sequence sent minus oldest unacknowledged one stays below it towards a window of 1,024 (1.4 rule 4).
-inline constexpr std::uint32_t kUnmodifiedSpan = 1000;
+// Newest sequence sent minus oldest unacknowledged one stays below 1,024 towards an unmodified peer (1.4 rule
+// 4): data stops here, which is still twice MAX_SEND_WINDOW; the rest is for acknowledgements and questions
+// (W-10).
+inline constexpr std::uint32_t kUnmodifiedSpan = 800;
 // Towards a hardened peer, whose window is 8,192 unless configured otherwise (Config::span).
 inline constexpr std::uint32_t kHardenedSpan = 3000;
 // Cap of accumulated credit between hardened peers; MAX_SEND_WINDOW is the unmodified one's.

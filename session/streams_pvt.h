@@ -116,10 +116,16 @@ struct Segment {
   std::uint8_t flow = 0;             // slot whose estimator has the mark
   std::uint8_t tries = 0;            // transmissions, saturating
   State state = State::kUnsent;
+  std::uint8_t evident = 0;  // times it was lost while later ones were acknowledged
   bool numbered = false;
   bool acked = false;  // while it was out
   FlowMark mark;
 };
+
+// See ask_evidence().
+inline bool is_question(const Segment& s) {
+  return s.text_bytes == 0 && (s.flags & kFlagFin) == 0;
+}
 
 // Received text, delivered or held back; or room for acknowledgements or marks of control packets.
 struct Block {
@@ -311,6 +317,7 @@ struct Streams::Impl {
   void widen_reorder(Record& r, const Segment& s);
   void await_credit(std::uint32_t index);
   void probe_tail(std::uint32_t index);
+  void ask_evidence(std::uint32_t index);
   void arm_tx(std::uint32_t index);
   void on_tx_timer(std::uint32_t index);
   [[nodiscard]] std::uint64_t rto_ns(const Record& r) const;
