@@ -127,6 +127,7 @@ bool Session::seal_stream(StreamPacket& packet, std::vector<std::uint8_t>& out, 
 bool Session::next_datagram(std::vector<std::uint8_t>& out, PathEnds& to, std::uint64_t now_ns) {
   if (next_datagram(out, to)) return true;
   if (!streams_) return false;
+  if (schedule_ && route(1).ends.remote.family == 0) return false;  // nobody knows where the peer is yet
   follow_epoch_and_path(now_ns);
   StreamPacket packet;
   if (!streams_->next_packet(packet, now_ns)) return false;

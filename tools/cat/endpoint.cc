@@ -1,0 +1,186 @@
+#include "tools/cat/endpoint.h"
+
+#include <algorithm>
+#include <cerrno>
+#include <cstring>
+#include <ctime>
+#include <stdexcept>
+
+#include <fmt/core.h>
+#include <netinet/in.h>
+#include <sys/epoll.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "dataplane/address_text.h"
+
+namespace cat {
+namespace {
+
+constexpr unsigned kBurst = 32;
+constexpr std::size_t kMaxDatagram = 2048;
+constexpr int kSocketBuffer = 4 << 20;
+constexpr int kEvents = 64;
+// Rounds of receiving before timers and applications have their turn again.
+constexpr unsigned kTurns = 8;
+
+struct Address {
+  sockaddr_storage storage{};
+  socklen_t bytes = 0;
+};
+
+Address to_address(const session::Endpoint& endpoint) {
+  Address out;
+  if (endpoint.family == 6) {
+    sockaddr_in6 v6{};
+    v6.sin6_family = AF_INET6;
+    v6.sin6_port = htons(endpoint.port);
+    std::memcpy(&v6.sin6_addr, endpoint.address.data(), 16);
+    std::memcpy(&out.storage, &v6, sizeof v6);
+    out.bytes = sizeof v6;
+  } else {
+    sockaddr_in v4{};
+    v4.sin_family = AF_INET;
+    v4.sin_port = htons(endpoint.port);
+    std::memcpy(&v4.sin_addr, endpoint.address.data(), 4);
+    std::memcpy(&out.storage, &v4, sizeof v4);
+    out.bytes = sizeof v4;
+  }
+  return out;
+}
+
+session::Endpoint from_address(const sockaddr_storage& storage) {
+  session::Endpoint out;
+  if (storage.ss_family == AF_INET6) {
+    sockaddr_in6 v6{};
+    std::memcpy(&v6, &storage, sizeof v6);
+    std::memcpy(out.address.data(), &v6.sin6_addr, 16);
+    out.port = ntohs(v6.sin6_port);
+    out.family = 6;
+  } else {
+    sockaddr_in v4{};
+    std::memcpy(&v4, &storage, sizeof v4);
+    std::memcpy(out.address.data(), &v4.sin_addr, 4);
+    out.port = ntohs(v4.sin_port);
+    out.family = 4;
+  }
+  return out;
+}
+
+[[noreturn]] void fail(const std::string& what) {
+  throw std::runtime_error(fmt::format("{}: {}", what, std::strerror(errno)));
+}
+
+}  // namespace
+
+std::uint64_t now_ns() {
+  timespec now{};
+  clock_gettime(CLOCK_MONOTONIC, &now);
+  return static_cast<std::uint64_t>(now.tv_sec) * 1'000'000'000U + static_cast<std::uint64_t>(now.tv_nsec);
+}
+
+Endpoint::Endpoint(EndpointConfig config, crypto::TrafficSecret secret, session::EpochStore& store) {
+  const Address at = to_address(config.local);
+  socket_ = socket(at.storage.ss_family, SOCK_DGRAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+  if (socket_ < 0) fail("UDP socket");
+  for (const int option : {SO_RCVBUF, SO_SNDBUF}) {
+    setsockopt(socket_, SOL_SOCKET, option, &kSocketBuffer, sizeof kSocketBuffer);
+  }
+  if (bind(socket_, reinterpret_cast<const sockaddr*>(&at.storage), at.bytes) != 0) {
+    fail("cannot listen on " + dataplane::to_text(config.local));
+  }
+  sockaddr_storage bound{};
+  socklen_t bytes = sizeof bound;
+  getsockname(socket_, reinterpret_cast<sockaddr*>(&bound), &bytes);
+  local_ = from_address(bound);
+  epoll_ = epoll_create1(EPOLL_CLOEXEC);
+  if (epoll_ < 0) fail("epoll");
+  watch(socket_, EPOLLIN, nullptr);
+  config.session.paths = {session::PathEnds{local_, config.peer}};
+  session_ = std::make_unique<session::Session>(std::move(config.session), std::move(secret), aead_, store,
+                                                now_ns());
+}
+
+Endpoint::~Endpoint() {
+  if (epoll_ >= 0) close(epoll_);
+  if (socket_ >= 0) close(socket_);
+}
+
+bool Endpoint::watch(int fd, std::uint32_t events, Watcher* watcher) {
+  epoll_event event{};
+  event.events = events;
+  event.data.ptr = watcher;
+  if (events == 0) {
+    epoll_ctl(epoll_, EPOLL_CTL_DEL, fd, nullptr);
+    return true;
+  }
+  if (epoll_ctl(epoll_, EPOLL_CTL_MOD, fd, &event) == 0) return true;
+  return epoll_ctl(epoll_, EPOLL_CTL_ADD, fd, &event) == 0;
+}
+
+void Endpoint::receive() {
+  std::uint8_t buffers[kBurst][kMaxDatagram];
+  sockaddr_storage from[kBurst];
+  iovec parts[kBurst];
+  mmsghdr messages[kBurst]{};
+  for (unsigned turn = 0; turn < kTurns; ++turn) {
+    for (unsigned i = 0; i < kBurst; ++i) {
+      parts[i] = iovec{buffers[i], kMaxDatagram};
+      messages[i].msg_hdr = msghdr{&from[i], sizeof from[i], &parts[i], 1, nullptr, 0, 0};
+    }
+    const int n = recvmmsg(socket_, messages, kBurst, MSG_DONTWAIT, nullptr);
+    if (n <= 0) return;  // an ICMP error of something we sent tells nothing that a timer would not
+    const std::uint64_t now = now_ns();
+    for (int i = 0; i < n; ++i) {
+      ++rx_;
+      const session::PathEnds ends{local_, from_address(from[i])};
+      const auto got = session_->receive({buffers[i], messages[i].msg_len}, now, ends);
+      if (got.kind == session::Received::Kind::kDropped) ++dropped_;
+    }
+    flush();
+    if (n < static_cast<int>(kBurst)) return;
+  }
+}
+
+// False: the socket is full, the datagram waits.
+bool Endpoint::send_pending() {
+  if (out_.empty()) return true;
+  const session::Endpoint& remote = out_to_.remote;
+  if (remote.family == local_.family) {
+    const Address to = to_address(remote);
+    const ssize_t n = sendto(socket_, out_.data(), out_.size(), MSG_DONTWAIT | MSG_NOSIGNAL,
+                             reinterpret_cast<const sockaddr*>(&to.storage), to.bytes);
+    if (n < 0 && (errno == EAGAIN || errno == EWOULDBLOCK)) return false;
+    if (n >= 0) ++tx_;
+  }
+  out_.clear();
+  return true;
+}
+
+void Endpoint::flush() {
+  const std::uint64_t now = now_ns();
+  bool room = send_pending();
+  while (room && session_->next_datagram(out_, out_to_, now)) room = send_pending();
+  if (blocked_ == !room) return;
+  blocked_ = !room;
+  watch(socket_, blocked_ ? EPOLLIN | EPOLLOUT : EPOLLIN, nullptr);
+}
+
+void Endpoint::round(std::uint64_t until_ns, const std::function<void()>& work) {
+  const std::uint64_t due = std::min(session_->next_deadline_ns(), until_ns);
+  const std::uint64_t before = now_ns();
+  const std::uint64_t wait_ms =
+      due <= before ? 0 : std::min<std::uint64_t>((due - before) / 1'000'000 + 1, 1000);
+  epoll_event events[kEvents];
+  const int n = epoll_wait(epoll_, events, kEvents, static_cast<int>(wait_ms));
+  receive();
+  for (int i = 0; i < n; ++i) {
+    if (events[i].data.ptr != nullptr) static_cast<Watcher*>(events[i].data.ptr)->on_ready(events[i].events);
+  }
+  const std::uint64_t now = now_ns();
+  if (session_->next_deadline_ns() <= now) session_->on_timer(now);
+  work();
+  flush();
+}
+
+}  // namespace cat

@@ -1,0 +1,234 @@
+#include "tools/cat/modes.h"
+
+#include <cerrno>
+#include <cstring>
+#include <stdexcept>
+
+#include <fcntl.h>
+#include <fmt/core.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <sys/epoll.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "dataplane/address_text.h"
+
+namespace cat {
+namespace {
+
+constexpr int kBacklog = 1024;
+
+socklen_t to_address(const session::Endpoint& endpoint, sockaddr_storage& out) {
+  if (endpoint.family == 6) {
+    sockaddr_in6 v6{};
+    v6.sin6_family = AF_INET6;
+    v6.sin6_port = htons(endpoint.port);
+    std::memcpy(&v6.sin6_addr, endpoint.address.data(), 16);
+    std::memcpy(&out, &v6, sizeof v6);
+    return sizeof v6;
+  }
+  sockaddr_in v4{};
+  v4.sin_family = AF_INET;
+  v4.sin_port = htons(endpoint.port);
+  std::memcpy(&v4.sin_addr, endpoint.address.data(), 4);
+  std::memcpy(&out, &v4, sizeof v4);
+  return sizeof v4;
+}
+
+int make_socket(const session::Endpoint& endpoint) {
+  const int family = endpoint.family == 6 ? AF_INET6 : AF_INET;
+  const int fd = socket(family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+  if (fd < 0) throw std::runtime_error(fmt::format("TCP socket: {}", std::strerror(errno)));
+  const int one = 1;
+  setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
+  return fd;
+}
+
+// The joins of a mode, and the events that go to them.
+class Joins : public Mode {
+ public:
+  explicit Joins(Endpoint& endpoint) : endpoint_(endpoint) {}
+  bool work() override {
+    session::StreamEvent event;
+    while (endpoint_.streams().next_event(event)) {
+      if (event.news == session::StreamNews::kOpened) on_opened(event.stream);
+      const auto at = joins_.find(event.stream);
+      if (at != joins_.end()) at->second->on_event(event);
+    }
+    bool more = false;
+    for (auto at = joins_.begin(); at != joins_.end();) {
+      more = at->second->pump() || more;
+      if (at->second->over()) {
+        retire(at->first, *at->second);
+        at = joins_.erase(at);
+      } else {
+        ++at;
+      }
+    }
+    return more;
+  }
+  [[nodiscard]] Totals totals() const override {
+    Totals sum = done_;
+    for (const auto& [id, join] : joins_) {
+      sum.sent_bytes += join->sent_bytes();
+      sum.received_bytes += join->received_bytes();
+    }
+    sum.open = joins_.size();
+    return sum;
+  }
+
+ protected:
+  virtual void on_opened(std::uint16_t stream) { (void)endpoint_.streams().reset(stream); }
+  virtual void on_over(const Join& /*join*/) {}
+  void add(std::uint16_t stream, int in, int out, std::string first = {}) {
+    joins_[stream] = std::make_unique<Join>(endpoint_, stream, in, out, std::move(first));
+  }
+  Endpoint& endpoint_;
+  std::map<std::uint16_t, std::unique_ptr<Join>> joins_;
+
+ private:
+  void retire(std::uint16_t /*stream*/, const Join& join) {
+    done_.sent_bytes += join.sent_bytes();
+    done_.received_bytes += join.received_bytes();
+    if (!join.trouble().empty()) ++done_.failed;
+    on_over(join);
+  }
+  Totals done_;
+};
+
+// Standard input and output over one stream.
+class Pipe : public Joins {
+ public:
+  Pipe(Endpoint& endpoint, const Options& options) : Joins(endpoint) {
+    for (const int fd : {STDIN_FILENO, STDOUT_FILENO}) fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) | O_NONBLOCK);
+    if (options.listen) {
+      wanted_ = options.stream;
+      return;
+    }
+    session::StreamError error{};
+    std::optional<std::uint16_t> stream = options.stream;
+    if (stream) {
+      error = endpoint.streams().open_as(*stream, {});
+    } else {
+      stream = endpoint.streams().open({}, error);
+    }
+    if (!stream || error != session::StreamError::kOk)
+      throw std::runtime_error("the stream could not be opened");
+    taken_ = true;
+    add(*stream, STDIN_FILENO, STDOUT_FILENO);
+  }
+  [[nodiscard]] bool over() const override { return taken_ && joins_.empty(); }
+  [[nodiscard]] int exit_code() const override { return failed_ ? 1 : 0; }
+
+ protected:
+  void on_opened(std::uint16_t stream) override {
+    if (taken_ || (wanted_ && *wanted_ != stream)) return Joins::on_opened(stream);
+    taken_ = true;
+    add(stream, STDIN_FILENO, STDOUT_FILENO);
+  }
+  void on_over(const Join& join) override {
+    if (join.trouble().empty()) return;
+    failed_ = true;
+    fmt::print(stderr, "phantom-cat: {}\n", join.trouble());
+  }
+
+ private:
+  std::optional<std::uint16_t> wanted_;
+  bool taken_ = false;
+  bool failed_ = false;
+};
+
+// Every stream of the peer becomes a TCP connection.
+class Serve : public Joins {
+ public:
+  Serve(Endpoint& endpoint, const session::Endpoint& to) : Joins(endpoint), to_(to) {}
+  [[nodiscard]] bool over() const override { return false; }
+
+ protected:
+  void on_opened(std::uint16_t stream) override {
+    const int fd = make_socket(to_);
+    sockaddr_storage address{};
+    const socklen_t bytes = to_address(to_, address);
+    const bool begun =
+        connect(fd, reinterpret_cast<const sockaddr*>(&address), bytes) == 0 || errno == EINPROGRESS;
+    if (!begun) {
+      close(fd);
+      return Joins::on_opened(stream);
+    }
+    add(stream, fd, fd);
+  }
+
+ private:
+  session::Endpoint to_;
+};
+
+// Connections to local ports become streams.
+class Forward : public Joins {
+ public:
+  Forward(Endpoint& endpoint, const std::vector<LocalForward>& forwards) : Joins(endpoint) {
+    for (const LocalForward& forward : forwards)
+      listeners_.push_back(std::make_unique<Listener>(*this, forward));
+  }
+  [[nodiscard]] bool over() const override { return false; }
+
+ private:
+  class Listener : public Watcher {
+   public:
+    Listener(Forward& owner, const LocalForward& forward) : owner_(owner), target_(forward.target) {
+      fd_ = make_socket(forward.listen);
+      const int one = 1;
+      setsockopt(fd_, SOL_SOCKET, SO_REUSEADDR, &one, sizeof one);
+      sockaddr_storage address{};
+      const socklen_t bytes = to_address(forward.listen, address);
+      if (bind(fd_, reinterpret_cast<const sockaddr*>(&address), bytes) != 0 ||
+          ::listen(fd_, kBacklog) != 0) {
+        const int reason = errno;
+        close(fd_);
+        throw std::runtime_error(fmt::format("cannot listen on {}: {}", dataplane::to_text(forward.listen),
+                                             std::strerror(reason)));
+      }
+      owner_.endpoint_.watch(fd_, EPOLLIN, this);
+    }
+    ~Listener() override {
+      owner_.endpoint_.watch(fd_, 0, nullptr);
+      close(fd_);
+    }
+    Listener(const Listener&) = delete;
+    Listener& operator=(const Listener&) = delete;
+    void on_ready(std::uint32_t /*events*/) override {
+      for (int fd = take(); fd >= 0; fd = take()) owner_.accept(fd, target_);
+    }
+
+   private:
+    int take() const { return accept4(fd_, nullptr, nullptr, SOCK_NONBLOCK | SOCK_CLOEXEC); }
+    Forward& owner_;
+    std::string target_;
+    int fd_;
+  };
+
+  // No stream for it: closed, as by a server that is full.
+  void accept(int fd, const std::string& target) {
+    session::StreamError error{};
+    const auto stream = endpoint_.streams().open({}, error);
+    if (!stream) {
+      close(fd);
+      return;
+    }
+    const int one = 1;
+    setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
+    add(*stream, fd, fd, target.empty() ? std::string() : "CONNECT " + target + "\n");
+  }
+
+  std::vector<std::unique_ptr<Listener>> listeners_;
+};
+
+}  // namespace
+
+std::unique_ptr<Mode> make_mode(Endpoint& endpoint, const Options& options) {
+  if (!options.forwards.empty()) return std::make_unique<Forward>(endpoint, options.forwards);
+  if (options.to) return std::make_unique<Serve>(endpoint, *options.to);
+  return std::make_unique<Pipe>(endpoint, options);
+}
+
+}  // namespace cat
