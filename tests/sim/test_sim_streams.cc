@@ -226,6 +226,67 @@ TEST(SimStreams, W22_OnePercentOfLossCostsLittle) {
   EXPECT_GT(speed.goodput, 0.85 * path_bytes(100));
 }
 
+// ---- what packets are made of, and what nobody waits for
+
+TEST(SimStreams, W26_ReliableDataIsNeverABundle) {
+  Pair pair;
+  pair.sim.set(link(5, 0.05));
+  std::uint64_t reliable = 0;
+  std::uint64_t both = 0;
+  pair.sim.tap = [&](bool, const Bytes& datagram) {
+    const std::uint16_t flags = session::load_be16(&datagram[session::kOffFlags]);
+    reliable += (flags & session::kFlagReliable) != 0 ? 1U : 0U;
+    both += (flags & session::kFlagReliable) != 0 && (flags & session::kFlagCoalesced) != 0 ? 1U : 0U;
+    EXPECT_NE(flags & session::kFlagEncrypted, 0);
+    EXPECT_EQ(flags & session::kFlagRekey, 0) << "W-01";
+    return true;
+  };
+  const std::uint16_t id = pair.open(pair.a);
+  pair.a.offer(id, 200'000);
+  pair.b.offer(id, 1);
+  ASSERT_TRUE(pair.sim.run(60 * kS, [&] { return pair.b.received[id].closed; }));
+  EXPECT_GT(reliable, 150U);
+  EXPECT_EQ(both, 0U);
+}
+
+// An end that may not send for a while goes on receiving: nothing blocks, what it owes is bounded, and what
+// it could not acknowledge it acknowledges when it is asked again.
+TEST(SimStreams, W27_ReceivingNeverWaitsForSending) {
+  Pair pair;
+  pair.sim.set(link(1));
+  const std::uint16_t id = pair.open(pair.a);
+  bool mute = true;
+  pair.sim.tap = [&](bool from_a, const Bytes&) { return from_a || !mute; };
+  pair.a.offer(id, 3'000'000);
+  pair.b.offer(id, 1);
+  (void)pair.sim.run(3 * kS, [] { return false; });
+  EXPECT_GT(pair.b.received[id].bytes, 1'300U);
+  mute = false;
+  ASSERT_TRUE(pair.sim.run(60 * kS, [&] { return pair.b.received[id].finished; }));
+  EXPECT_EQ(pair.b.received[id].bytes, 3'000'000U);
+  EXPECT_EQ(pair.b.received[id].wrong, 0U);
+}
+
+// Everything of a session ends with its owner.
+TEST(SimStreams, W37_NothingOutlivesItsOwner) {
+  session::StreamMemory memory({});
+  session::TimerWheel wheel(0);
+  {
+    session::Streams streams({}, memory, wheel, 0);
+    session::StreamError error{};
+    for (unsigned i = 0; i < 20; ++i) {
+      const auto id = streams.open({}, error);
+      ASSERT_TRUE(id);
+      EXPECT_EQ(streams.send(*id, Bytes(10'000), error), 10'000U);
+    }
+    EXPECT_GT(memory.usage().segments, 0U);
+  }
+  EXPECT_EQ(memory.usage().streams, 0U);
+  EXPECT_EQ(memory.usage().segments, 0U);
+  EXPECT_EQ(memory.usage().blocks, 0U);
+  EXPECT_EQ(wheel.armed(), 0U);
+}
+
 // ---- beside an unmodified peer
 
 struct Mixed {

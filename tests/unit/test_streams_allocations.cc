@@ -61,6 +61,7 @@ void read(Peer& peer, std::uint64_t now) {
   }
 }
 
+// W-33.
 TEST(StreamsAllocations, NoneAfterConstruction) {
   auto wheel = std::make_unique<session::TimerWheel>(0);
   Peer a(true, *wheel), b(false, *wheel);
