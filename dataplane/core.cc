@@ -5,6 +5,7 @@
 #include <rte_ring.h>
 
 #include "dataplane/topology.h"
+#include "dataplane/tsc.h"
 
 namespace dataplane {
 namespace {
@@ -76,8 +77,10 @@ Core::Core(Topology& topo, unsigned worker_index)
   tick();
 }
 
+std::uint64_t test_tsc = 0;
+
 void Core::tick() {
-  now_tsc = rte_rdtsc();
+  now_tsc = read_tsc();
   now_ms = base_ms + static_cast<std::uint32_t>(now_tsc / tsc_per_ms);
 }
 

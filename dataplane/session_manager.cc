@@ -12,6 +12,7 @@
 #include "dataplane/clock.h"
 #include "dataplane/pkt_meta.h"
 #include "dataplane/session_manager_pvt.h"
+#include "dataplane/tsc.h"
 
 namespace dataplane {
 
@@ -158,7 +159,7 @@ void SessionManager::report_traffic(Managed& s, std::uint64_t now_ns) {
   session::TrafficReport report = session::read_traffic(hot);
   const std::uint64_t heard_tsc = __atomic_load_n(&hot.last_rx_tsc, __ATOMIC_RELAXED);
   if (heard_tsc != 0) {
-    const std::uint64_t now_tsc = rte_rdtsc();
+    const std::uint64_t now_tsc = read_tsc();
     const std::uint64_t ticks = now_tsc > heard_tsc ? now_tsc - heard_tsc : 0;
     const double ago_ns = static_cast<double>(ticks) * 1e9 / static_cast<double>(rte_get_tsc_hz());
     report.heard_ns = now_ns - std::min(now_ns - 1, static_cast<std::uint64_t>(ago_ns));

@@ -13,6 +13,7 @@
 #include "dataplane/parse.h"
 #include "dataplane/seal.h"
 #include "dataplane/steer.h"
+#include "dataplane/tsc.h"
 #include "dataplane/tx.h"
 #include "dataplane/worker_messages.h"
 
@@ -164,7 +165,7 @@ bool Worker::Impl::poll() {
   ++stats.loops;
   if (moved != 0) {
     ++stats.busy_loops;
-    stats.busy_tsc += rte_rdtsc() - core.now_tsc;
+    stats.busy_tsc += read_tsc() - core.now_tsc;
   }
   return moved + messages != 0;
 }

@@ -7,11 +7,13 @@
 #include <fstream>
 #include <stdexcept>
 
+#include <rte_cycles.h>
 #include <sys/stat.h>
 
 #include "dataplane/checksum.h"
 #include "dataplane/ip.h"
 #include "dataplane/snapshot.h"
+#include "dataplane/tsc.h"
 
 namespace support {
 namespace {
@@ -86,11 +88,19 @@ End::End(const std::string& name, unsigned at_side, const GatewayOptions& option
 }
 
 End::~End() {
+  clear_routes();
   if (control) control->finish();
   control.reset();
   clean_fib(gw->topology());
   gw.reset();
   std::filesystem::remove_all(directory_);
+}
+
+// The next gateway of this name gets the same table: what was added at run time goes as well.
+void End::clear_routes() {
+  if (!control) return;
+  for (const dataplane::RouteView& route : control->operator_door().routes())
+    gw->topology().fib->remove(route.prefix);
 }
 
 void End::make() {
@@ -119,7 +129,7 @@ session::Endpoint End::wan(std::uint8_t family, std::uint16_t port) const {
   return endpoint(side == 1 ? "2001:db8:a::1" : "2001:db8:b::2", port);
 }
 
-dataplane::SessionEntry& End::add_session(unsigned number, const session::Endpoint& peer) {
+dataplane::SessionEntry End::make_entry(unsigned number, const session::Endpoint& peer) const {
   dataplane::SessionEntry entry;
   entry.identity.name = std::string("s").append(std::to_string(number));
   entry.identity.id = roaming_id(number);
@@ -132,22 +142,65 @@ dataplane::SessionEntry& End::add_session(unsigned number, const session::Endpoi
   std::ofstream(entry.secret_file, std::ios::binary)
       .write(reinterpret_cast<const char*>(secret.data()), static_cast<std::streamsize>(secret.size()));
   chmod(entry.secret_file.c_str(), 0600);
-  entries_.push_back(entry);
-  return entries_.back();
+  return entry;
+}
+
+dataplane::SessionEntry& End::add_session(unsigned number, const session::Endpoint& peer) {
+  entries_.push_back({number, number, make_entry(number, peer)});
+  return entries_.back().entry;
+}
+
+dataplane::RouteConfig End::route_to(unsigned route, unsigned number) const {
+  dataplane::RouteConfig out;
+  out.prefix.address.family = 4;
+  out.prefix.address.bytes = {10, static_cast<std::uint8_t>((3 - side) * 64 + route / 256),
+                              static_cast<std::uint8_t>(route % 256)};
+  out.prefix.length = 24;
+  out.session = std::string("s").append(std::to_string(number));
+  return out;
+}
+
+dataplane::OperatorResult End::add_running(unsigned number, unsigned route, const session::Endpoint& peer) {
+  const Configured fresh{number, route, make_entry(number, peer)};
+  dataplane::OperatorResult result =
+      control->operator_door().session_add(fresh.entry, {route_to(route, number)});
+  if (result.ok()) entries_.push_back(fresh);
+  return result;
+}
+
+dataplane::OperatorResult End::remove_running(unsigned number, std::uint64_t drain_ns) {
+  dataplane::OperatorResult result =
+      control->operator_door().session_remove(route_to(0, number).session, drain_ns);
+  if (result.ok()) reconfigure(number, std::nullopt);
+  return result;
+}
+
+dataplane::OperatorResult End::replace_running(unsigned old, unsigned number, std::uint64_t drain_ns) {
+  const auto at =
+      std::find_if(entries_.begin(), entries_.end(), [old](const Configured& c) { return c.number == old; });
+  const dataplane::SessionEntry fresh = make_entry(number, at->entry.peer);
+  dataplane::OperatorResult result =
+      control->operator_door().session_replace(at->entry.identity.name, fresh, drain_ns);
+  if (result.ok()) *at = {number, at->route, fresh};
+  return result;
+}
+
+void End::reconfigure(unsigned number, std::optional<unsigned> old) {
+  const auto at = std::find_if(entries_.begin(), entries_.end(),
+                               [number](const Configured& c) { return c.number == number; });
+  if (at == entries_.end()) return;
+  if (old) {
+    *at = {*old, at->route, make_entry(*old, at->entry.peer)};
+  } else {
+    entries_.erase(at);
+  }
 }
 
 void End::start(std::function<std::uint64_t()> clock) {
   dataplane::Topology& t = gw->topology();
-  t.config.sessions = entries_;
-  for (const dataplane::SessionEntry& entry : entries_) {
-    const unsigned number = static_cast<unsigned>(std::stoul(entry.identity.name.substr(1)));
-    dataplane::RouteConfig route;
-    route.prefix.address.family = 4;
-    route.prefix.address.bytes = {10, static_cast<std::uint8_t>((3 - side) * 64 + number / 256),
-                                  static_cast<std::uint8_t>(number % 256)};
-    route.prefix.length = 24;
-    route.session = entry.identity.name;
-    t.config.routes.push_back(route);
+  for (const Configured& c : entries_) {
+    t.config.sessions.push_back(c.entry);
+    t.config.routes.push_back(route_to(c.route, c.number));
   }
   dataplane::RouteConfig home;
   home.prefix = prefix(side == 1 ? "10.64.0.0/10" : "10.128.0.0/10");
@@ -159,6 +212,7 @@ void End::start(std::function<std::uint64_t()> clock) {
 }
 
 void End::restart(std::function<std::uint64_t()> clock) {
+  clear_routes();
   control->finish();
   control.reset();
   clean_fib(gw->topology());
@@ -168,6 +222,8 @@ void End::restart(std::function<std::uint64_t()> clock) {
 }
 
 bool End::poll() {
+  // Whole milliseconds, so that times come back as they went in.
+  if (clock_) dataplane::test_tsc = clock_() / 1'000'000 * (rte_get_tsc_hz() / 1000);
   bool moved = control != nullptr && control->poll() != 0;
   const auto now_ms = static_cast<std::uint32_t>(clock_ ? clock_() / 1'000'000 : 0);
   for (unsigned w = 0; w < options_.workers; ++w) {
@@ -199,12 +255,17 @@ std::uint64_t End::delivered() {
   return n;
 }
 
-dataplane::SessionView End::view(unsigned number) const {
-  const std::string name = std::string("s").append(std::to_string(number));
+std::optional<dataplane::SessionView> End::find(unsigned number) const {
+  const std::string name = route_to(0, number).session;
   for (dataplane::SessionView& v : control->sessions()) {
     if (v.name == name) return std::move(v);
   }
-  throw std::runtime_error("no session " + name);
+  return std::nullopt;
+}
+
+dataplane::SessionView End::view(unsigned number) const {
+  if (std::optional<dataplane::SessionView> v = find(number)) return *std::move(v);
+  throw std::runtime_error("no session " + route_to(0, number).session);
 }
 
 bool End::balanced() const {

@@ -9,10 +9,12 @@
 
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
 #include "dataplane/control.h"
+#include "dataplane/operator.h"
 #include "session/memory_store.h"
 #include "tests/support/pipeline.h"
 
@@ -42,6 +44,15 @@ class End {
   // Session `number` of the side, to be changed before start(). Behind it: 256 hosts of 10.64.0.0/10, which
   // is A's, or of 10.128.0.0/10, B's.
   dataplane::SessionEntry& add_session(unsigned number, const session::Endpoint& peer);
+  // What an operator does to a running gateway and to its configuration, which a restart reads: a session
+  // more with the hosts of `route` behind it; one less; `number` in place of `old`, make before break.
+  dataplane::OperatorResult add_running(unsigned number, unsigned route, const session::Endpoint& peer);
+  dataplane::OperatorResult remove_running(unsigned number, std::uint64_t drain_ns);
+  dataplane::OperatorResult replace_running(unsigned old, unsigned number, std::uint64_t drain_ns);
+  // Of the configuration alone: `number` back to `old`, after a replacement that failed; or gone.
+  void reconfigure(unsigned number, std::optional<unsigned> old);
+  [[nodiscard]] dataplane::RouteConfig route_to(unsigned route, unsigned number) const;
+  [[nodiscard]] std::optional<dataplane::SessionView> find(unsigned number) const;
   void start(std::function<std::uint64_t()> clock);
   // The same gateway after a crash: what is not in the store is gone.
   void restart(std::function<std::uint64_t()> clock);
@@ -63,11 +74,18 @@ class End {
 
  private:
   void make();
+  void clear_routes();
   void configure();
   std::string name_;
   GatewayOptions options_;
   std::string directory_;
-  std::vector<dataplane::SessionEntry> entries_;
+  [[nodiscard]] dataplane::SessionEntry make_entry(unsigned number, const session::Endpoint& peer) const;
+  struct Configured {
+    unsigned number;
+    unsigned route;
+    dataplane::SessionEntry entry;
+  };
+  std::vector<Configured> entries_;
   Bytes lan_frame_;
   std::function<std::uint64_t()> clock_;  // ns; empty before start()
 };
