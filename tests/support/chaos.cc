@@ -313,6 +313,12 @@ void Chaos::check_tables() {
     if (now.routes != then.routes)
       wrong(fmt::format("{} has {} routes, {} at start", who, now.routes, then.routes));
     if (end(at).control->sessions().size() != kSessions) wrong(fmt::format("{} lost a session", who));
+    for (unsigned i = 0; i < kSessions + kOthers + 1; ++i) {
+      const dataplane::IpPrefix to = end(at).route_to(first_ + i, 0).prefix;
+      const dataplane::HopKind kind = end(at).gw->topology().fib->lookup(to.address).kind();
+      if (kind != (i < kSessions ? dataplane::HopKind::kSession : dataplane::HopKind::kNone))
+        wrong(fmt::format("{}'s way to {} is not what it was", who, dataplane::to_text(to)));
+    }
   }
 }
 
