@@ -54,6 +54,7 @@ class Chaos {
   // Hosts behind a route, and the session that carries them: at an end only from its operator's word on.
   struct Line {
     unsigned wanted = 0;  // number of the session
+    unsigned old = 0;     // the one that `wanted` replaces; 0: none
     unsigned at[2] = {0, 0};
     unsigned before[2] = {0, 0};
     bool present[2] = {false, false};  // of those that come and go

@@ -87,11 +87,15 @@ void Chaos::migrate() {
     ++counts_.migrations;
 }
 
-// An operator gives a session a successor, at one end and a little later at the other.
+// An operator gives a session a successor, at one end and a little later at the other. A successor gets one
+// of its own only once it took over at both: the gateway refuses it before, and an end that crashed would
+// come back with the last of the three while the other still waits for the second.
 void Chaos::replace() {
   Line& line = lines_[below(kSessions)];
   if (line.at[0] != line.wanted || line.at[1] != line.wanted) return;
   if (!net_.a.find(line.wanted) || !net_.b.find(line.wanted)) return;
+  if (line.old != 0 && (net_.a.find(line.old) || net_.b.find(line.old))) return;
+  line.old = line.wanted;
   line.wanted = next_number_++;
   for (std::uint64_t& due_ns : line.due_ns) due_ns = net_.now_ns + below(200) * kMs;
   ++counts_.replacements;
