@@ -58,7 +58,7 @@ def build():
             return f"cargo {words[0]} did not end within {limit_s} s"
         return "" if done.returncode == 0 else done.stdout
 
-    trouble = run(FETCH_LIMIT_S, "fetch")
+    trouble = run(FETCH_LIMIT_S, "fetch", "--target", "x86_64-unknown-linux-gnu")
     if trouble:
         raise Missing(f"cargo could not fetch the crate: {_last_line(trouble)}")
     trouble = run(BUILD_LIMIT_S, "build", "--release", "--offline")
