@@ -76,7 +76,7 @@ struct Rebinder {
 
   void run_round() {
     ++round;
-    net.now_ns += 110 * kMs;
+    net.now_ns += 160 * kMs;  // A answers 64 challenges a second, and each of its moves asks for up to seven
     for (unsigned first = 0; first < kSessions; first += kChunk) {
       for (unsigned i = first; i < first + kChunk; ++i) net.a.send(i);
       sent += kChunk;
