@@ -188,7 +188,7 @@ def dead_peer_and_kill(lab, space, report):
     report.check("a peer that is not there is said so", code == 1, f"exit code {code} after {time.monotonic() - begin:.1f} s")
     big = cats.file("big", os.urandom(32 * MIB))
     b = cats.start("responder", B, None, "--listen", "--timeout", "3", stdout=cats.path("at-b"))
-    a = cats.start("initiator", A, B, stdin=big)
+    a = cats.start("initiator", A, B, stdin="/dev/zero")  # without end
     time.sleep(0.6)
     a.kill()
     a.wait()
