@@ -182,7 +182,7 @@ void SessionControl::on_dead(std::uint64_t) {
   Impl& s = *impl_;
   if (s.ended()) return;
   s.state = LifeState::kDead;
-  s.probe_due_ns = kNever;
+  s.probe_due_ns = s.peer_due_ns = kNever;
   s.rekeys_wanted = 0;
   s.wants_next = false;
   s.push(CmdSetState{LifeState::kDead});

@@ -178,6 +178,7 @@ class Session {
   void make_streams(std::uint64_t now_ns);
   [[nodiscard]] bool has_room(const RxFields& fields) const;
   void to_streams(Received& out, const RxOutcome& outcome, const RxFields& fields, std::uint64_t now_ns);
+  void data_to_streams(Received& out, const RxFields& fields, std::uint64_t now_ns);
   void follow_epoch_and_path(std::uint64_t now_ns);
   TxGrant grant_for(StreamPacket& packet);
   bool seal_stream(StreamPacket& packet, std::vector<std::uint8_t>& out, std::uint64_t now_ns);

@@ -57,6 +57,19 @@ bool Session::has_room(const RxFields& fields) const {
                             static_cast<std::uint32_t>(text_.size()));
 }
 
+// Of what is not RELIABLE the streams take the number, and the end that a FIN says; its bytes are the
+// caller's.
+void Session::data_to_streams(Received& out, const RxFields& fields, std::uint64_t now_ns) {
+  const bool reliable = is_reliable_data(fields.flags);
+  const bool fin = (fields.flags & kFlagFin) != 0 && (fields.flags & kFlagCoalesced) == 0;
+  if (!reliable && !fin) return streams_->on_control(fields.stream, fields.sequence, now_ns);
+  out.ack.reset();
+  const std::span<const std::uint8_t> text =
+      reliable ? std::span<const std::uint8_t>(text_) : std::span<const std::uint8_t>();
+  streams_->on_data(fields.stream, fields.sequence, fields.flags, fields.ack_delay, fields.path, text,
+                    now_ns);
+}
+
 void Session::to_streams(Received& out, const RxOutcome& outcome, const RxFields& fields,
                          std::uint64_t now_ns) {
   switch (out.kind) {
@@ -73,10 +86,7 @@ void Session::to_streams(Received& out, const RxOutcome& outcome, const RxFields
       streams_->on_credit(fields.stream, out.credit, fields.ack_delay, now_ns);
       return streams_->on_control(fields.stream, fields.sequence, now_ns);
     case Received::Kind::kData:
-      if (!is_reliable_data(fields.flags) && (fields.flags & kFlagFin) == 0) return;
-      out.ack.reset();
-      return streams_->on_data(fields.stream, fields.sequence, fields.flags, fields.ack_delay, fields.path,
-                               text_, now_ns);
+      return data_to_streams(out, fields, now_ns);
     default:
       return streams_->on_control(fields.stream, fields.sequence, now_ns);
   }

@@ -160,8 +160,7 @@ void Streams::Impl::on_credit(std::uint32_t index, std::uint32_t credit, std::ui
       mark_lost(r.flight.head, false);
     }
   }
-  push_ready(index);
-  arm_tx(index);
+  settle(index);  // what was released may have been all that finish() waited for
 }
 
 // ---- timer of the receiving side

@@ -100,7 +100,8 @@ void Streams::Impl::time_out(std::uint32_t index, std::uint64_t timeout_ns) {
   ++counters.timeouts;
   r.backoff = std::min<std::uint8_t>(static_cast<std::uint8_t>(r.backoff + 1), kMaxBackoffShift);
   r.tail_probes = 0;
-  if (r.life == Record::Life::kResetting && r.order >= kMaxFinTries) return linger(index, timeout_ns);
+  const bool told_often = pools.segments[r.flight.head].tries >= kMaxFinTries;
+  if (r.life == Record::Life::kResetting && told_often) return linger(index, timeout_ns);
   // With more to send but no window for it, one goes beyond it: it is as good as evidence, and may earn
   // credit.
   const bool in_doubt = unmodified() && pools.segments[r.queue.head].tries >= kEvidenceTries;

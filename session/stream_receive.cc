@@ -92,6 +92,7 @@ bool Streams::Impl::room_in_stream(std::uint32_t index, std::uint32_t sequence, 
 
 void Streams::Impl::on_data(std::uint16_t stream, std::uint32_t sequence, std::uint16_t flags,
                             std::uint16_t prior, std::uint8_t path_id, std::span<const std::uint8_t> text) {
+  if (text.size() > kBlockBytes) return;  // has_room() was not asked
   if ((flags & kFlagReliable) != 0) queue_ack(PendingAck{now, sequence, stream, path_id, false});
   std::uint32_t index = find(stream);
   if (!unmodified() && is_reset(flags)) {

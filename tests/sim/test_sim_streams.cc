@@ -295,6 +295,42 @@ TEST(SimStreams, W37_NothingOutlivesItsOwner) {
   EXPECT_EQ(wheel.armed(), 0U);
 }
 
+// An authentic peer that breaks the rules: a FIN that is not RELIABLE, with more text than a segment may
+// have.
+TEST(SimStreams, AFinWithTextOfAnySizeHarmsNothing) {
+  Pair pair;
+  pair.sim.set(link(1));
+  const std::uint16_t id = pair.open(pair.a);
+  pair.a.offer(id, 20'000, false);
+  (void)pair.sim.run(kS, [&] { return pair.b.received[id].bytes == 20'000; });
+  const Bytes large(1'900, 0x5a);
+  for (const unsigned more : {0U, unsigned{session::kFlagCoalesced}}) {
+    const auto flags = static_cast<std::uint16_t>(session::kFlagFin | more);
+    auto sent = pair.a.session().send(id, flags, large, 0, pair.sim.now_ns);
+    ASSERT_EQ(sent.drop, session::DropReason::kNone);
+    pair.b.receive(sent.datagram, pair.sim.now_ns);
+  }
+  pair.sim.pass(kS);
+  EXPECT_EQ(pair.b.received[id].bytes, 20'000U) << "its text is no part of the stream";
+}
+
+// More streams, one after the other, than a session's windows and the default number of tombstones.
+TEST(SimStreams, AThousandStreamsOneAfterTheOther) {
+  Pair pair;
+  pair.sim.set(link(1));
+  for (unsigned i = 0; i < 1'000; ++i) {
+    const std::uint16_t id = pair.open(pair.a);
+    pair.a.offer(id, 100);
+    pair.b.offer(id, 50);
+    ASSERT_TRUE(pair.sim.run(5 * kS, [&] {
+      return pair.a.received[id].closed && pair.b.received[id].closed;
+    })) << i;
+    ASSERT_EQ(pair.b.received[id].bytes, 100U);
+    pair.a.forget(id);
+    pair.b.forget(id);
+  }
+}
+
 // ---- beside an unmodified peer
 
 struct Mixed {

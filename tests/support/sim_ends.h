@@ -44,6 +44,10 @@ class SessionEnd : public SimEnd {
 
   // ---- the application: `bytes` of the pattern on a stream, then the end
   void offer(std::uint16_t stream, std::uint64_t bytes, bool finish = true);
+  void forget(std::uint16_t stream) {
+    sending_.erase(stream);
+    received.erase(stream);
+  }
   // Takes its turn: sends what fits, reads what is there.
   void work(std::uint64_t now_ns);
   struct Received {
