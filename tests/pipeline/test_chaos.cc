@@ -23,7 +23,7 @@ using support::ChaosCounts;
 #ifdef __SANITIZE_ADDRESS__
 constexpr std::uint64_t kRounds = 4;
 #else
-constexpr std::uint64_t kRounds = 100;
+constexpr std::uint64_t kRounds = 230;
 #endif
 constexpr std::uint64_t kStepsToQuiet = 1000;
 
