@@ -364,6 +364,8 @@ TxStream* Streams::counter(std::uint16_t stream) {
 }
 
 void Streams::set_dynamic_limit(std::uint32_t first, std::uint32_t limit) {
+  if (limit == impl_->forgotten.limit && ahead(first, impl_->forgotten.next) <= 0)
+    return;  // as every record has it
   if (ahead(first, impl_->forgotten.next) > 0) impl_->forgotten.next = first;
   impl_->forgotten.limit = limit;
   for (std::uint32_t i = impl_->all.head; i != kNone; i = impl_->record(i).next) {
