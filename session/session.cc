@@ -163,12 +163,15 @@ Received Session::receive(std::span<const std::uint8_t> datagram, std::uint64_t 
   const std::uint32_t source = from.remote.family == 0 ? 0 : source_tag(from.remote, from.local);
   const RxOutcome outcome =
       shard_->accept(kSlot, fields, picked.branch, static_cast<std::uint32_t>(text_.size()), now_ns, source,
-                     has_room(fields));
+                     !link_ || link_->has_room(fields, static_cast<std::uint32_t>(text_.size())));
   if (outcome.new_source && schedule_) {
     control_->on_source(fields.path, from, static_cast<std::uint32_t>(datagram.size()), now_ns);
   }
   act(out, outcome, fields, from, now_ns);
-  if (streams_) to_streams(out, outcome, fields, now_ns);
+  if (link_) {
+    out.ack.reset();
+    link_->take(outcome, fields, text_, now_ns);
+  }
   settle(now_ns);
   return out;
 }

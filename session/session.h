@@ -22,6 +22,7 @@
 #include "session/epoch_store.h"
 #include "session/shard.h"
 #include "session/shard_commands.h"
+#include "session/stream_link.h"
 #include "session/streams.h"
 
 namespace session {
@@ -176,11 +177,7 @@ class Session {
   void path_validation(Received& out, const PathEnds& from, std::uint64_t now_ns);
   // ---- session_streams.cc
   void make_streams(std::uint64_t now_ns);
-  [[nodiscard]] bool has_room(const RxFields& fields) const;
-  void to_streams(Received& out, const RxOutcome& outcome, const RxFields& fields, std::uint64_t now_ns);
-  void data_to_streams(Received& out, const RxFields& fields, std::uint64_t now_ns);
   void follow_epoch_and_path(std::uint64_t now_ns);
-  TxGrant grant_for(StreamPacket& packet);
   bool seal_stream(StreamPacket& packet, std::vector<std::uint8_t>& out, std::uint64_t now_ns);
   // Reports to control, writes the store, carries out commands, until nothing is left to do.
   void settle(std::uint64_t now_ns);
@@ -220,6 +217,7 @@ class Session {
   std::unique_ptr<TimerWheel> wheel_;
   std::unique_ptr<StreamMemory> stream_memory_;
   std::unique_ptr<Streams> streams_;
+  std::unique_ptr<StreamLink> link_;  // with streams_
   std::uint64_t replay_rejected_ = 0;
   std::uint64_t aead_failed_ = 0;
   std::uint64_t unencrypted_ = 0;

@@ -128,7 +128,9 @@ bool Streams::Impl::next_data(StreamPacket& out) {
     // A question is small and tells of those that fill the window: it does not wait for it.
     if (!is_question(pools.segments[segment]) && !flow().may_send(bytes, now)) {
       const std::uint64_t at_ns = flow().wait_until_ns(bytes, now);
-      if (at_ns != UINT64_MAX) wheel.arm(pace_timer, at_ns);
+      if (at_ns == UINT64_MAX) return false;
+      wheel.arm(pace_timer, at_ns);
+      paced_until_ns = at_ns;
       return false;
     }
     Record& r = record(index);

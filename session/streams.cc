@@ -183,6 +183,10 @@ Streams::Streams(const Config& config, StreamMemory& memory, TimerWheel& wheel, 
     : impl_(std::make_unique<Impl>(*this, config, memory, wheel, now_ns)) {}
 
 Streams::~Streams() {
+  close();
+}
+
+void Streams::close() {
   while (impl_->all.head != kNone) impl_->forget(impl_->all.head);
   PendingAck ack;
   while (impl_->pop_ack(ack)) {
@@ -274,7 +278,7 @@ bool Streams::next_event(StreamEvent& out) {
     StreamRecord& r = impl_->record(index);
     const unsigned bit = static_cast<unsigned>(std::countr_zero(r.news));
     r.news &= static_cast<std::uint8_t>(r.news - 1);
-    out = StreamEvent{r.id, static_cast<StreamNews>(bit), ""};
+    out = StreamEvent{r.id, static_cast<StreamNews>(bit), "", r.user};
     if (out.news == StreamNews::kReset) out.reason = r.reset_reason;
     if (r.news == 0) {
       impl_->with_news.remove(impl_->pools.streams.data(), index);
@@ -285,6 +289,15 @@ bool Streams::next_event(StreamEvent& out) {
     return true;
   }
   return false;
+}
+
+void Streams::set_user(std::uint16_t stream, std::uint32_t user) {
+  const std::uint32_t index = impl_->find(stream);
+  if (index != kNone) impl_->record(index).user = user;
+}
+
+void* Streams::user() const {
+  return impl_->config.user;
 }
 
 std::size_t Streams::count() const {
@@ -336,7 +349,12 @@ void Streams::on_control(std::uint16_t stream, std::uint32_t sequence, std::uint
 
 bool Streams::next_packet(StreamPacket& out, std::uint64_t now_ns) {
   impl_->now = now_ns;
+  impl_->paced_until_ns = 0;
   return impl_->next_control(out) || impl_->next_credit(out) || impl_->next_data(out);
+}
+
+std::uint64_t Streams::paced_until_ns() const {
+  return impl_->paced_until_ns;
 }
 
 void Streams::numbered(StreamPacket& packet, std::uint32_t sequence) {

@@ -95,7 +95,8 @@ enum class StreamNews : std::uint8_t {
 struct StreamEvent {
   std::uint16_t stream = 0;
   StreamNews news = StreamNews::kOpened;
-  const char* reason = "";  // for kReset, a constant
+  const char* reason = "";     // for kReset, a constant
+  std::uint32_t user = kNone;  // set_user()
 };
 
 // A packet that wants to be sealed or sent. The way of each: next_packet(), then for kNew and kPlain a number
@@ -163,6 +164,7 @@ class Streams {
     // reset.
     std::uint32_t unmodified_retries = 8;
     bool presume_delivered = true;
+    void* user = nullptr;  // the caller's, for timers
   };
 
   Streams(const Config& config, StreamMemory& memory, TimerWheel& wheel, std::uint64_t now_ns);
@@ -186,6 +188,12 @@ class Streams {
   void consume(std::uint16_t stream, std::size_t bytes, std::uint64_t now_ns);
   bool next_event(StreamEvent& out);
   [[nodiscard]] std::size_t count() const;
+  // A word of the application's that events of the stream bring along; kNone at first.
+  void set_user(std::uint16_t stream, std::uint32_t user);
+  [[nodiscard]] void* user() const;  // of the configuration
+  // Everything is given up and all shared memory given back; nobody is told. Afterwards another thread may
+  // destroy the object.
+  void close();
 
   // ---- packets that opened, in order of arrival
   // Asked before a RELIABLE packet is recorded in the window: no room, and it must look as if it was lost.
@@ -207,6 +215,9 @@ class Streams {
 
   // ---- packets to send; called until it says no, after every burst, event of the application and timer
   bool next_packet(StreamPacket& out, std::uint64_t now_ns);
+  // When next_packet() said no because of the pacer alone: when it may say yes. 0: it waits for something
+  // else. The wheel has a timer for it, too, which is up to a tick late.
+  [[nodiscard]] std::uint64_t paced_until_ns() const;
   // The number that a kNew or kPlain packet takes: fixes its `sequence` and `ack_delay`. A kNew packet keeps
   // the number, also over not_sent(); it is sealed with it later, as kReseal.
   void numbered(StreamPacket& packet, std::uint32_t sequence);

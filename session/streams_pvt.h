@@ -187,6 +187,7 @@ struct StreamRecord {
   std::uint16_t id = 0;
   Life life = Life::kOpen;
   StreamOptions options;
+  std::uint32_t user = kNone;
   std::uint8_t news = 0;
   bool is_ready = false, has_news = false, in_credit = false;
   bool in_turn = false;
@@ -404,6 +405,7 @@ struct Streams::Impl {
   TxStream forgotten;  // counter of all ids that have no record
   std::uint64_t heard_ns = 0;
   Timer pace_timer;
+  std::uint64_t paced_until_ns = 0;
   StreamRecord::Blocks acks;  // blocks of PendingAck
   std::uint32_t ack_count = 0, ack_read = 0, ack_write = 0;
   std::array<PathFlow, kFlows> flows;
