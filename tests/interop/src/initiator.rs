@@ -7,6 +7,7 @@ use crate::wire::Wire;
 use bytes::Bytes;
 use phantom_protocol::api::{PhantomSession, SessionTransport};
 use phantom_protocol::crypto::hybrid_sign::HybridSigningKey;
+use phantom_protocol::runtime::Runtime;
 use phantom_protocol::CoreError;
 use std::sync::{Arc, Mutex, PoisonError};
 use tokio::sync::oneshot;
@@ -68,10 +69,14 @@ impl SessionTransport for Transport {
 }
 
 /// A session of the crate as initiator, and what its peer has to know.
-pub async fn connect(wire: Arc<Wire>, peer: &str) -> Result<(Arc<PhantomSession>, Identity), Failure> {
+pub async fn connect(
+    wire: Arc<Wire>,
+    peer: &str,
+    runtime: Arc<dyn Runtime>,
+) -> Result<(Arc<PhantomSession>, Identity), Failure> {
     let (key, expected) = HybridSigningKey::generate();
     let (learnt, identity) = oneshot::channel();
     let transport = Transport { wire, key, phase: Mutex::new(Phase::Hello), learnt: Mutex::new(Some(learnt)) };
-    let session = Arc::new(PhantomSession::connect_with_transport(peer, transport, expected));
+    let session = Arc::new(PhantomSession::connect_with_transport_with_runtime(peer, transport, expected, runtime));
     Ok((session, identity.await?))
 }

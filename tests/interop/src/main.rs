@@ -11,6 +11,7 @@ mod peer;
 mod pump;
 mod responder;
 mod secret;
+mod threads;
 mod wire;
 
 use args::{Failure, Options};
@@ -20,8 +21,19 @@ use std::io::Write;
 const USAGE: &str =
     "usage: phantom-interop packet|pump-initiator|pump-responder|echo|pattern --option value ...; see README.md";
 const PACKET: [&str; 6] = ["bind", "peer", "id", "secret-file", "role", "suite"];
-const PUMP: [&str; 10] =
-    ["bind", "peer", "id-file", "secret-file", "stream", "send-mib", "receive-mib", "request", "rekey-every", "limit"];
+const PUMP: [&str; 11] = [
+    "bind",
+    "peer",
+    "id-file",
+    "secret-file",
+    "stream",
+    "send-mib",
+    "receive-mib",
+    "read-pause-us",
+    "request",
+    "rekey-every",
+    "limit",
+];
 const ECHO: [&str; 6] = ["bind", "peer", "id-file", "secret-file", "role", "hint"];
 
 fn pump(options: Options, responds: bool) -> Result<Value, Failure> {

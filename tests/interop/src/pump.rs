@@ -5,11 +5,14 @@
 use crate::args::{Failure, Options};
 use crate::commands::commands;
 use crate::pattern::{self, Puzzle};
+use crate::threads::Threads;
 use crate::wire::Wire;
 use crate::{initiator, responder, secret};
 use phantom_protocol::api::{PhantomSession, PhantomStream};
+use phantom_protocol::runtime::{Runtime, TokioRuntime};
 use serde_json::{json, Value};
 use sha2::{Digest, Sha256};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::Receiver;
 use std::sync::Arc;
 use std::time::Duration;
@@ -39,14 +42,18 @@ impl Channel {
         Ok(())
     }
 
-    /// What arrives on a stream is handed over twice; who leaves the session's copy stops everything.
+    /// The session's queue has everything of every stream, and nothing of it is ever lost: who does not read it stops
+    /// the session.
     async fn receive(&self) -> Result<Vec<u8>, Failure> {
-        let own = match &self.stream {
-            Some(stream) => Some(stream.recv().await?),
-            None => None,
-        };
-        let raw = self.session.recv().await?;
-        Ok(own.unwrap_or(raw))
+        Ok(self.session.recv().await?)
+    }
+}
+
+/// The copies that a stream's handle gets of what the session's queue gets, counted. Its queue also takes the stream's
+/// acknowledgements, and what finds it full is dropped without a word (W-24): nobody may wait for a piece there.
+async fn drain(stream: Arc<PhantomStream>, copies: Arc<AtomicU64>) {
+    while stream.recv().await.is_ok() {
+        copies.fetch_add(1, Ordering::Relaxed);
     }
 }
 
@@ -86,22 +93,34 @@ async fn send(
     Ok(Sent { bytes: offset, acknowledged, seconds, digest: secret::to_hex(&digest.finalize()) })
 }
 
-async fn receive(channel: Channel, total: u64, deadline: Instant) -> Result<(Puzzle, f64), Failure> {
-    let (mut puzzle, mut start, mut seconds) = (Puzzle::new(total as usize), None, 0.0);
+struct Received {
+    puzzle: Puzzle,
+    pieces: u64,
+    seconds: f64,
+}
+
+/// `pause` is that of an application which is slow.
+async fn receive(channel: Channel, total: u64, pause: Duration, deadline: Instant) -> Result<Received, Failure> {
+    let (mut puzzle, mut pieces, mut start, mut seconds) = (Puzzle::new(total as usize), 0, None, 0.0);
     while !puzzle.complete() {
         let Ok(piece) = timeout_at(deadline, channel.receive()).await else { break };
         let start = start.get_or_insert_with(Instant::now);
         puzzle.add(&piece?);
+        pieces += 1;
         seconds = start.elapsed().as_secs_f64();
+        if !pause.is_zero() {
+            tokio::time::sleep(pause).await;
+        }
     }
-    Ok((puzzle, seconds))
+    Ok(Received { puzzle, pieces, seconds })
 }
 
 fn rate(bytes: u64, seconds: f64) -> u64 {
     (bytes as f64 / seconds.max(1e-3)) as u64
 }
 
-fn result(sent: &Sent, puzzle: &Puzzle, seconds: f64) -> Value {
+fn result(sent: &Sent, received: &Received) -> Value {
+    let (puzzle, seconds) = (&received.puzzle, received.seconds);
     json!({
         "complete": sent.acknowledged && puzzle.complete(),
         "sent": {
@@ -109,7 +128,7 @@ fn result(sent: &Sent, puzzle: &Puzzle, seconds: f64) -> Value {
             "seconds": sent.seconds, "bytes_per_second": rate(sent.bytes, sent.seconds),
         },
         "received": {
-            "bytes": puzzle.bytes, "sha256": secret::to_hex(&Sha256::digest(puzzle.data())),
+            "bytes": puzzle.bytes, "pieces": received.pieces, "sha256": secret::to_hex(&Sha256::digest(puzzle.data())),
             "duplicates": puzzle.duplicates, "out_of_order": puzzle.out_of_order,
             "seconds": seconds, "bytes_per_second": rate(puzzle.bytes, seconds),
         },
@@ -121,9 +140,15 @@ fn wait_for_line(lines: &Receiver<String>) {
 }
 
 async fn establish(options: &Options, wire: &Arc<Wire>, responds: bool) -> Result<Channel, Failure> {
+    let explicit = match options.maybe("stream").unwrap_or("raw") {
+        "raw" => false,
+        "explicit" => true,
+        other => return Err(format!("stream '{other}' is neither raw nor explicit").into()),
+    };
+    let runtime: Arc<dyn Runtime> = if explicit { Threads::new() } else { Arc::new(TokioRuntime) };
     let (session, other) = match responds {
-        true => responder::accept(wire.clone()).await?,
-        false => initiator::connect(wire.clone(), options.text("peer")?).await?,
+        true => responder::accept(wire.clone(), runtime).await?,
+        false => initiator::connect(wire.clone(), options.text("peer")?, runtime).await?,
     };
     let deadline = Instant::now() + READY_LIMIT;
     while !session.is_data_ready() || session.current_epoch().await.is_none() {
@@ -137,11 +162,7 @@ async fn establish(options: &Options, wire: &Arc<Wire>, responds: bool) -> Resul
     }
     secret::write(options.text("id-file")?, &other.id)?;
     secret::write(options.text("secret-file")?, &other.secret)?;
-    let stream = match options.maybe("stream").unwrap_or("raw") {
-        "raw" => None,
-        "explicit" => Some(session.open_stream()),
-        other => return Err(format!("stream '{other}' is neither raw nor explicit").into()),
-    };
+    let stream = explicit.then(|| session.open_stream());
     println!(
         "{}",
         json!({ "ready": true, "peer_is_responder": other.responder,
@@ -159,16 +180,25 @@ pub async fn run(options: Options, responds: bool) -> Result<Value, Failure> {
     let deadline = Instant::now() + Duration::from_secs(options.number("limit", 60)?);
     let request = options.maybe("request").unwrap_or_default().as_bytes().to_vec();
     let sending = send(channel.clone(), wire.clone(), request, options.number("send-mib", 0)? * MIB, deadline);
-    let receiving = receive(channel.clone(), options.number("receive-mib", 0)? * MIB, deadline);
+    let (bytes, pause) = (options.number("receive-mib", 0)? * MIB, options.number("read-pause-us", 0)?);
+    let receiving = receive(channel.clone(), bytes, Duration::from_micros(pause), deadline);
+    let copies = Arc::new(AtomicU64::new(0));
+    if let Some(stream) = &channel.stream {
+        tokio::spawn(drain(stream.clone(), copies.clone()));
+    }
     let (sent, received) = tokio::join!(tokio::spawn(sending), tokio::spawn(receiving));
-    let (sent, (puzzle, seconds)) = (sent??, received??);
-    let mut report = result(&sent, &puzzle, seconds);
+    let (sent, received) = (sent??, received??);
+    let mut report = result(&sent, &received);
     println!("{report}");
 
     while tokio::task::block_in_place(|| lines.recv()).is_ok() {}
     report["epoch"] = json!(channel.session.current_epoch().await);
     report["state"] = json!(format!("{:?}", channel.session.connection_state()));
     report["wire"] = wire.report();
+    if channel.stream.is_some() {
+        let copies = copies.load(Ordering::Relaxed);
+        report["handle"] = json!({ "pieces": copies, "lost": received.pieces.saturating_sub(copies) });
+    }
     channel.session.disconnect().await?;
     Ok(report)
 }

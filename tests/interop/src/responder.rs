@@ -6,6 +6,7 @@ use crate::peer::Identity;
 use crate::wire::Wire;
 use phantom_protocol::api::{PhantomListener, PhantomSession};
 use phantom_protocol::crypto::hybrid_sign::HybridVerifyingKey;
+use phantom_protocol::runtime::Runtime;
 use phantom_protocol::transport::SessionId;
 use std::sync::Arc;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -62,8 +63,8 @@ async fn from_network(wire: Arc<Wire>, mut tcp: OwnedWriteHalf) {
 }
 
 /// A session of the crate as responder, and what its peer has to know.
-pub async fn accept(wire: Arc<Wire>) -> Result<(Arc<PhantomSession>, Identity), Failure> {
-    let listener = PhantomListener::bind("127.0.0.1:0".into()).await?;
+pub async fn accept(wire: Arc<Wire>, runtime: Arc<dyn Runtime>) -> Result<(Arc<PhantomSession>, Identity), Failure> {
+    let listener = PhantomListener::bind_with_runtime("127.0.0.1:0".into(), runtime).await?;
     let expected =
         HybridVerifyingKey::from_bytes(&listener.verifying_key_bytes()).map_err(|error| error.to_string())?;
     let address = listener.local_addr();
