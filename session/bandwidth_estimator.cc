@@ -39,9 +39,11 @@ constexpr std::uint64_t kProbeRttNs = 200'000'000;
 // The floor counts as confirmed by what comes within 1/32 of it. The reference empties the pipe every 10 s
 // whether or not its minimum is in doubt, which costs 2 % of a path of 50 ms.
 constexpr unsigned kFloorTolerance = 32;
-// Our own window is two flights, so our own queue makes no more than twice the minimum of an RTT, but for
-// bursts. What is longer for so many rounds in a row, more than the rate's filter remembers, is a path that
-// became longer: to wait 10 s for the filter would meanwhile starve it.
+// Our own window is two flights and a burst, so our own queue makes no more than twice the minimum of an RTT
+// and the time of a burst. What is longer for so many rounds in a row, more than the rate's filter remembers,
+// is a path that became longer: to wait 10 s for the filter would meanwhile starve it. (Without the burst's
+// time a path of microseconds, where a round trip is what two processes take to be scheduled, would be probed
+// for ever.)
 constexpr unsigned kStretchPercent = 225;
 constexpr unsigned kStretchRounds = 12;
 
@@ -57,7 +59,9 @@ constexpr std::uint64_t kUsualRounds = 8;
 constexpr std::uint32_t kLossPackets = 3;
 
 // The bucket is what leaves in this time: more than the tick of a timer wheel and its lateness, so that a
-// sender that is woken by ticks keeps its rate, and no more, because a short queue must take it.
+// sender that is woken by ticks keeps its rate, and no more, because a short queue must take it. The window
+// has room for as much even where the bucket is at its limit: acknowledgements come as late and as many at a
+// time as the peer is scheduled, and a path of microseconds would carry one such turn and wait.
 constexpr std::uint64_t kBurstNs = 4'000'000;
 
 std::uint64_t mul_div(std::uint64_t a, std::uint64_t b, std::uint64_t c) {
@@ -150,7 +154,7 @@ bool BandwidthEstimator::begin_round(std::uint64_t seen_delivered_bytes) {
   ++round_;
   learn_usual_loss();
   const std::uint64_t minimum = min_rtt_.best();
-  const bool stretched = minimum != 0 && round_min_rtt_ns_ > percent(minimum, kStretchPercent);
+  const bool stretched = minimum != 0 && round_min_rtt_ns_ > percent(minimum, kStretchPercent) + kBurstNs;
   stretched_rounds_ = stretched ? stretched_rounds_ + 1 : 0;
   if (round_counts_) ++bandwidth_tick_;
   last_round_counted_ = round_counts_;
@@ -348,9 +352,11 @@ void BandwidthEstimator::compute() {
   const std::uint64_t burst = mul_div(bandwidth_bps, kBurstNs, kSecondNs);
   out_.burst_bytes =
       static_cast<std::uint32_t>(std::clamp<std::uint64_t>(burst, floor_bytes, MAX_BURST_BYTES));
-  out_.window_bytes = state_ == FlowState::kProbeRTT
-                          ? kMinWindowBytes
-                          : std::max(percent(out_.bdp_bytes, kWindowGain) + out_.burst_bytes, floor_bytes);
+  out_.window_bytes =
+      state_ == FlowState::kProbeRTT
+          ? kMinWindowBytes
+          : std::max(percent(out_.bdp_bytes, kWindowGain) + std::max<std::uint64_t>(burst, out_.burst_bytes),
+                     floor_bytes);
   std::uint64_t rate_bps = bandwidth_bps;
   if (starting) {
     const std::uint64_t rtt_ns = min_rtt_ns == 0 ? kInitialMinRttNs : min_rtt_ns;
