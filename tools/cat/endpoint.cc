@@ -17,20 +17,16 @@
 namespace cat {
 namespace {
 
-constexpr unsigned kBurst = 32;
+constexpr unsigned kBurst = 64;  // datagrams in one system call, either way
 constexpr std::size_t kMaxDatagram = 2048;
 constexpr int kSocketBuffer = 4 << 20;
 constexpr int kEvents = 64;
+constexpr std::uint64_t kSecondNs = 1'000'000'000;
 // Rounds of receiving before timers and applications have their turn again.
 constexpr unsigned kTurns = 8;
 
-struct Address {
-  sockaddr_storage storage{};
-  socklen_t bytes = 0;
-};
-
-Address to_address(const session::Endpoint& endpoint) {
-  Address out;
+SocketAddress to_address(const session::Endpoint& endpoint) {
+  SocketAddress out;
   if (endpoint.family == 6) {
     sockaddr_in6 v6{};
     v6.sin6_family = AF_INET6;
@@ -76,11 +72,12 @@ session::Endpoint from_address(const sockaddr_storage& storage) {
 std::uint64_t now_ns() {
   timespec now{};
   clock_gettime(CLOCK_MONOTONIC, &now);
-  return static_cast<std::uint64_t>(now.tv_sec) * 1'000'000'000U + static_cast<std::uint64_t>(now.tv_nsec);
+  return static_cast<std::uint64_t>(now.tv_sec) * kSecondNs + static_cast<std::uint64_t>(now.tv_nsec);
 }
 
-Endpoint::Endpoint(EndpointConfig config, crypto::TrafficSecret secret, session::EpochStore& store) {
-  const Address at = to_address(config.local);
+Endpoint::Endpoint(EndpointConfig config, crypto::TrafficSecret secret, session::EpochStore& store)
+    : out_(kBurst) {
+  const SocketAddress at = to_address(config.local);
   socket_ = socket(at.storage.ss_family, SOCK_DGRAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
   if (socket_ < 0) fail("UDP socket");
   for (const int option : {SO_RCVBUF, SO_SNDBUF}) {
@@ -142,37 +139,65 @@ void Endpoint::receive() {
   }
 }
 
-// False: the socket is full, the datagram waits.
-bool Endpoint::send_pending() {
-  if (out_.empty()) return true;
-  const session::Endpoint& remote = out_to_.remote;
-  if (remote.family == local_.family) {
-    const Address to = to_address(remote);
-    const ssize_t n = sendto(socket_, out_.data(), out_.size(), MSG_DONTWAIT | MSG_NOSIGNAL,
-                             reinterpret_cast<const sockaddr*>(&to.storage), to.bytes);
-    if (n < 0 && (errno == EAGAIN || errno == EWOULDBLOCK)) return false;
-    if (n >= 0) ++tx_;
+// What the session wants sent now, behind what the socket did not take before. False: nothing.
+bool Endpoint::gather(std::uint64_t now) {
+  if (out_first_ < out_count_) return true;
+  out_first_ = out_count_ = 0;
+  session::PathEnds ends;
+  while (out_count_ < kBurst && session_->next_datagram(out_[out_count_].bytes, ends, now)) {
+    if (ends.remote.family != local_.family) continue;
+    if (out_count_ == 0 || !(ends.remote == out_remote_)) out_address_ = to_address(ends.remote);
+    out_remote_ = ends.remote;
+    out_[out_count_++].to = out_address_;
   }
-  out_.clear();
+  return out_count_ > 0;
+}
+
+// False: the socket is full, the rest waits.
+bool Endpoint::send_gathered() {
+  iovec parts[kBurst];
+  mmsghdr messages[kBurst]{};
+  for (unsigned i = out_first_; i < out_count_; ++i) {
+    Outgoing& one = out_[i];
+    parts[i] = iovec{one.bytes.data(), one.bytes.size()};
+    messages[i].msg_hdr = msghdr{&one.to.storage, one.to.bytes, &parts[i], 1, nullptr, 0, 0};
+  }
+  while (out_first_ < out_count_) {
+    const int n =
+        sendmmsg(socket_, messages + out_first_, out_count_ - out_first_, MSG_DONTWAIT | MSG_NOSIGNAL);
+    if (n < 0 && (errno == EAGAIN || errno == EWOULDBLOCK)) return false;
+    // The first one is refused (no route, too long, an ICMP error of an earlier one): lost like any other.
+    const unsigned done = n < 0 ? 1 : static_cast<unsigned>(n);
+    if (n > 0) tx_ += done;
+    out_first_ += done;
+  }
   return true;
 }
 
 void Endpoint::flush() {
-  const std::uint64_t now = now_ns();
-  bool room = send_pending();
-  while (room && session_->next_datagram(out_, out_to_, now)) room = send_pending();
+  bool room = true;
+  while (room && gather(now_ns())) room = send_gathered();
   if (blocked_ == !room) return;
   blocked_ = !room;
   watch(socket_, blocked_ ? EPOLLIN | EPOLLOUT : EPOLLIN, nullptr);
 }
 
+// Milliseconds would be far too coarse for a pacer: a bucket of 64 KiB each is 65 MB/s at most.
+int Endpoint::wait(epoll_event* events, std::uint64_t wait_ns) {
+  if (exact_waits_) {
+    const timespec time{static_cast<time_t>(wait_ns / kSecondNs), static_cast<long>(wait_ns % kSecondNs)};
+    const int n = epoll_pwait2(epoll_, events, kEvents, &time, nullptr);
+    if (n >= 0 || (errno != ENOSYS && errno != EPERM)) return n;
+    exact_waits_ = false;  // an older kernel, or a container's filter that does not know the call
+  }
+  return epoll_wait(epoll_, events, kEvents, static_cast<int>((wait_ns + 999'999) / 1'000'000));
+}
+
 void Endpoint::round(std::uint64_t until_ns, const std::function<void()>& work) {
   const std::uint64_t due = std::min(session_->next_deadline_ns(), until_ns);
   const std::uint64_t before = now_ns();
-  const std::uint64_t wait_ms =
-      due <= before ? 0 : std::min<std::uint64_t>((due - before) / 1'000'000 + 1, 1000);
   epoll_event events[kEvents];
-  const int n = epoll_wait(epoll_, events, kEvents, static_cast<int>(wait_ms));
+  const int n = wait(events, due <= before ? 0 : std::min<std::uint64_t>(due - before, kSecondNs));
   receive();
   for (int i = 0; i < n; ++i) {
     if (events[i].data.ptr != nullptr) static_cast<Watcher*>(events[i].data.ptr)->on_ready(events[i].events);

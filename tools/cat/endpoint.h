@@ -9,6 +9,9 @@
 #include <string>
 #include <vector>
 
+#include <sys/epoll.h>
+#include <sys/socket.h>
+
 #include "crypto/aead.h"
 #include "session/epoch_store.h"
 #include "session/session.h"
@@ -23,6 +26,11 @@ struct EndpointConfig {
 
 // Monotonic.
 std::uint64_t now_ns();
+
+struct SocketAddress {
+  sockaddr_storage storage{};
+  socklen_t bytes = 0;
+};
 
 // What is told when a descriptor of the set is ready; it outlives its place in the set.
 class Watcher {
@@ -56,18 +64,27 @@ class Endpoint {
   [[nodiscard]] std::uint64_t dropped() const { return dropped_; }
 
  private:
+  struct Outgoing {
+    std::vector<std::uint8_t> bytes;
+    SocketAddress to;
+  };
   void receive();
   void flush();
-  bool send_pending();
+  bool gather(std::uint64_t now);
+  bool send_gathered();
+  int wait(epoll_event* events, std::uint64_t wait_ns);
 
   crypto::Aead aead_;
   session::Endpoint local_;
   int socket_ = -1;
   int epoll_ = -1;
   std::unique_ptr<session::Session> session_;
-  std::vector<std::uint8_t> out_;  // a datagram that the socket did not take yet
-  session::PathEnds out_to_;
+  std::vector<Outgoing> out_;  // of these, first to count wait for the socket
+  unsigned out_first_ = 0, out_count_ = 0;
+  session::Endpoint out_remote_;  // of the one gathered last, and the same for the system
+  SocketAddress out_address_;
   bool blocked_ = false;
+  bool exact_waits_ = true;
   std::uint64_t rx_ = 0, tx_ = 0, dropped_ = 0;
 };
 
