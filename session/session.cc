@@ -261,15 +261,25 @@ Sent Session::seal(std::uint16_t stream, std::uint16_t flags, std::span<const st
   const TxGrant grant = shard_->grant(kSlot, stream);
   out.drop = grant.drop;
   if (grant.drop != DropReason::kNone) return out;
-  ++shard_->hot(kSlot).tx_pkts;
   out.epoch = grant.epoch;
   out.sequence = grant.sequence;
-  const auto text_bytes = static_cast<std::uint32_t>(plaintext.size());
-  out.datagram.resize(kPacketOverhead + plaintext.size());
-  std::uint8_t* p = out.datagram.data();
-  std::copy(plaintext.begin(), plaintext.end(), p + kPayloadOffset);
-  const auto all_flags = static_cast<std::uint16_t>((flags | kFlagEncrypted) & ~unsigned{kFlagRekey});
-  write_packet_frame(p, shard_->hot(kSlot), grant, stream, all_flags, path, text_bytes);
+  StreamPacket packet;
+  packet.stream = stream;
+  packet.flags = static_cast<std::uint16_t>((flags | kFlagEncrypted) & ~unsigned{kFlagRekey});
+  packet.path = path;
+  packet.text = plaintext;
+  seal_as(out.datagram, grant, packet);
+  return out;
+}
+
+void Session::seal_as(std::vector<std::uint8_t>& out, const TxGrant& grant, const StreamPacket& packet) {
+  SessionHot& hot = shard_->hot(kSlot);
+  ++hot.tx_pkts;
+  const auto text_bytes = static_cast<std::uint32_t>(packet.text.size());
+  out.resize(kPacketOverhead + text_bytes);
+  std::uint8_t* p = out.data();
+  std::copy(packet.text.begin(), packet.text.end(), p + kPayloadOffset);
+  write_packet_frame(p, hot, grant, packet.stream, packet.flags, packet.path, text_bytes, packet.ack_delay);
   crypto::AeadJob job{};
   job.key = shard_->key(grant.key);
   job.aad = p;
@@ -277,9 +287,9 @@ Sent Session::seal(std::uint16_t stream, std::uint16_t flags, std::span<const st
   job.text_bytes = text_bytes;
   job.aad_bytes = kHeaderBytes;
   job.suite = config_.identity.suite;
-  build_nonce(job.nonce.data(), grant.nonce_prefix.data(), grant.epoch, stream, grant.sequence, path);
+  build_nonce(job.nonce.data(), grant.nonce_prefix.data(), grant.epoch, packet.stream, grant.sequence,
+              packet.path);
   engine_.seal_batch(&job, 1);
-  return out;
 }
 
 // On stream 0, from the one counter that everything on stream 0 shares (W-05).
@@ -434,12 +444,14 @@ void Session::apply(const CmdSetState& c) {
 
 bool Session::rekey(std::uint64_t now_ns) {
   const std::uint8_t before = epoch();
+  if (streams_) follow_epoch_and_path(now_ns);
   control_->request_rekey(1, now_ns);
   settle(now_ns);
   return epoch() != before;
 }
 
 bool Session::ratchet_to_epoch(std::uint8_t target, std::uint64_t now_ns) {
+  if (streams_) follow_epoch_and_path(now_ns);
   while (epoch() < target) {
     const std::uint8_t before = epoch();
     control_->request_rekey(std::min<unsigned>(target - before, MAX_REKEY_CATCHUP), now_ns);

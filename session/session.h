@@ -112,7 +112,7 @@ class Session {
   bool next_datagram(std::vector<std::uint8_t>& out);
   bool next_datagram(std::vector<std::uint8_t>& out, PathEnds& to);
   // Behind these what the streams want sent, as far as paths and peer let it go now; to be called until it
-  // says no, after every receive(), on_timer() and call on streams().
+  // says no, after every receive(), on_timer(), rekey() and call on streams().
   bool next_datagram(std::vector<std::uint8_t>& out, PathEnds& to, std::uint64_t now_ns);
   // Reliable streams; null without SessionConfig::streams. open, send, receive, finish and reset are theirs.
   [[nodiscard]] Streams* streams() { return streams_.get(); }
@@ -129,7 +129,8 @@ class Session {
   void on_timer(std::uint64_t now_ns);
   [[nodiscard]] std::uint64_t next_deadline_ns() const;
 
-  // One epoch further, now. False: at 255, or the store failed, or the peer could not follow.
+  // One epoch further, now. False: at 255, or the store failed, or the peer could not follow, or (towards an
+  // unmodified peer) streams are not at rest: then it comes when they are.
   bool rekey(std::uint64_t now_ns);
   // Repeats until `target` is reached; a lower target does nothing. False: not reached.
   bool ratchet_to_epoch(std::uint8_t target, std::uint64_t now_ns);
@@ -195,6 +196,8 @@ class Session {
   void apply(const CmdSetPaths& c);
   Sent seal(std::uint16_t stream, std::uint16_t flags, std::span<const std::uint8_t> plaintext,
             std::uint8_t path);
+  // What `packet` says, as a datagram with the number and key of the grant.
+  void seal_as(std::vector<std::uint8_t>& out, const TxGrant& grant, const StreamPacket& packet);
   void take_back_keys();
 
   SessionConfig config_;

@@ -29,17 +29,21 @@ void Session::make_streams(std::uint64_t now_ns) {
   config.initiator = config_.identity.role == Role::kInitiator;
   config.unmodified_peer = config_.policy.unmodified_peer;
   config.segment_bytes = config_.segment_bytes;
-  if (!config.unmodified_peer) config.span = std::min(config_.window_bits, kHardenedSpan * 2) / 2;
+  // Acknowledgements and credit go on to two and a half spans: all of it inside the peer's window (W-15).
+  if (!config.unmodified_peer) config.span = std::min(config_.window_bits / 8 * 3, kHardenedSpan);
   streams_ = std::make_unique<Streams>(config, *stream_memory_, *wheel_, now_ns);
   link_ = std::make_unique<StreamLink>(*streams_, *shard_, kSlot);
   follow_epoch_and_path(now_ns);
 }
 
-// What moved without the streams: epoch, reservation, path; and back what a rekey must wait for.
+// A rekey that waited for rest happens here, then what moved without the streams: epoch, reservation, path.
 void Session::follow_epoch_and_path(std::uint64_t now_ns) {
-  const std::uint8_t path = schedule_ ? route(1).path_id : std::uint8_t{0};
-  const bool rest = link_->follow(path, config_.segment_bytes, control_->rekey_waits(), now_ns);
+  const bool rest = streams_->at_rest(now_ns);
+  const bool waited = control_->rekey_waits();
   control_->set_at_rest(rest, now_ns);
+  if (waited && rest) settle(now_ns);
+  const std::uint8_t path = schedule_ ? route(1).path_id : std::uint8_t{0};
+  (void)link_->follow(path, config_.segment_bytes, control_->rekey_waits(), now_ns);
 }
 
 // False: nothing was sealed; the streams ask again.
@@ -49,33 +53,17 @@ bool Session::seal_stream(StreamPacket& packet, std::vector<std::uint8_t>& out, 
     streams_->not_sent(packet, now_ns);
     return false;
   }
-  SessionHot& hot = shard_->hot(kSlot);
-  ++hot.tx_pkts;
-  const auto text_bytes = static_cast<std::uint32_t>(packet.text.size());
-  out.resize(kPacketOverhead + text_bytes);
-  std::uint8_t* p = out.data();
-  std::copy(packet.text.begin(), packet.text.end(), p + kPayloadOffset);
-  write_packet_frame(p, hot, grant, packet.stream, packet.flags, packet.path, text_bytes, packet.ack_delay);
-  crypto::AeadJob job{};
-  job.key = shard_->key(grant.key);
-  job.aad = p;
-  job.text = p + kPayloadOffset;
-  job.text_bytes = text_bytes;
-  job.aad_bytes = kHeaderBytes;
-  job.suite = config_.identity.suite;
-  build_nonce(job.nonce.data(), grant.nonce_prefix.data(), grant.epoch, packet.stream, grant.sequence,
-              packet.path);
-  engine_.seal_batch(&job, 1);
-  if (packet.kind != StreamPacket::Kind::kPlain) std::memcpy(packet.image.data(), p, out.size());
+  seal_as(out, grant, packet);
+  if (packet.kind != StreamPacket::Kind::kPlain) std::memcpy(packet.image.data(), out.data(), out.size());
   streams_->sealed(packet, grant.epoch, grant.sequence, static_cast<std::uint32_t>(out.size()), now_ns);
   return true;
 }
 
 bool Session::next_datagram(std::vector<std::uint8_t>& out, PathEnds& to, std::uint64_t now_ns) {
+  const bool nowhere = schedule_ && route(1).ends.remote.family == 0;  // where the peer is nobody knows yet
+  if (streams_ && !nowhere) follow_epoch_and_path(now_ns);
   if (next_datagram(out, to)) return true;
-  if (!streams_) return false;
-  if (schedule_ && route(1).ends.remote.family == 0) return false;  // nobody knows where the peer is yet
-  follow_epoch_and_path(now_ns);
+  if (!streams_ || nowhere) return false;
   StreamPacket packet;
   if (!streams_->next_packet(packet, now_ns)) return false;
   to = route(1).ends;

@@ -25,6 +25,26 @@ std::uint32_t mask_for(std::uint32_t items) {
   return std::bit_ceil(std::max(items, 1U)) - 1;
 }
 
+// A bucket is the head of a chain through the items' hash_next.
+template <typename T, typename Is>
+std::uint32_t find_in(std::uint32_t bucket, const IndexPool<T>& items, Is is) {
+  while (bucket != kNone && !is(items[bucket])) bucket = items[bucket].hash_next;
+  return bucket;
+}
+
+template <typename T>
+void add_to(std::uint32_t& bucket, IndexPool<T>& items, std::uint32_t index) {
+  items[index].hash_next = bucket;
+  bucket = index;
+}
+
+template <typename T>
+void remove_from(std::uint32_t& bucket, IndexPool<T>& items, std::uint32_t index) {
+  std::uint32_t* link = &bucket;
+  while (*link != index) link = &items[*link].hash_next;
+  *link = items[index].hash_next;
+}
+
 }  // namespace
 
 StreamPools::StreamPools(const StreamMemory::Config& config_in)
@@ -52,43 +72,29 @@ std::uint32_t& StreamPools::segment_bucket(std::uint32_t record, std::uint32_t s
 }
 
 std::uint32_t StreamPools::find_stream(const Streams* owner, std::uint16_t id) const {
-  std::uint32_t index = stream_bucket(owner, id);
-  while (index != kNone && (streams[index].owner != owner || streams[index].id != id)) {
-    index = streams[index].hash_next;
-  }
-  return index;
+  return find_in(stream_bucket(owner, id), streams,
+                 [&](const StreamRecord& r) { return r.owner == owner && r.id == id; });
 }
 
 void StreamPools::add_stream(std::uint32_t record) {
-  std::uint32_t& bucket = stream_bucket(streams[record].owner, streams[record].id);
-  streams[record].hash_next = bucket;
-  bucket = record;
+  add_to(stream_bucket(streams[record].owner, streams[record].id), streams, record);
 }
 
 void StreamPools::remove_stream(std::uint32_t record) {
-  std::uint32_t* link = &stream_bucket(streams[record].owner, streams[record].id);
-  while (*link != record) link = &streams[*link].hash_next;
-  *link = streams[record].hash_next;
+  remove_from(stream_bucket(streams[record].owner, streams[record].id), streams, record);
 }
 
 std::uint32_t StreamPools::find_segment(std::uint32_t record, std::uint32_t sequence) const {
-  std::uint32_t index = segment_bucket(record, sequence);
-  while (index != kNone && (segments[index].stream != record || segments[index].sequence != sequence)) {
-    index = segments[index].hash_next;
-  }
-  return index;
+  return find_in(segment_bucket(record, sequence), segments,
+                 [&](const Segment& s) { return s.stream == record && s.sequence == sequence; });
 }
 
 void StreamPools::add_segment(std::uint32_t segment) {
-  std::uint32_t& bucket = segment_bucket(segments[segment].stream, segments[segment].sequence);
-  segments[segment].hash_next = bucket;
-  bucket = segment;
+  add_to(segment_bucket(segments[segment].stream, segments[segment].sequence), segments, segment);
 }
 
 void StreamPools::remove_segment(std::uint32_t segment) {
-  std::uint32_t* link = &segment_bucket(segments[segment].stream, segments[segment].sequence);
-  while (*link != segment) link = &segments[*link].hash_next;
-  *link = segments[segment].hash_next;
+  remove_from(segment_bucket(segments[segment].stream, segments[segment].sequence), segments, segment);
 }
 
 StreamMemory::StreamMemory(const Config& config) : pools_(std::make_unique<StreamPools>(config)) {}

@@ -68,9 +68,13 @@ bool Streams::Impl::room_in_stream(std::uint32_t index, std::uint32_t sequence, 
                                    std::uint32_t bytes) {
   Record& r = record(index);
   const bool restart = !unmodified() && prior == kPriorFirst && (!r.begun || ahead(sequence, r.last) > 0);
-  if (r.life != Record::Life::kOpen) return !restart;  // a next incarnation waits until this one is gone
-  if (restart && r.fin_reached && r.fin_queued) {
+  // Over. What is new may be the next incarnation's, which waits until this one is gone: acknowledged it
+  // would be lost. If it is the last one's, the peer gives it up with our reset, which it has or gets.
+  if (r.life != Record::Life::kOpen) return unmodified();
+  const bool next_one = r.fin_reached && r.fin_queued && ahead(sequence, r.fin_sequence) > 0;
+  if (next_one && !unmodified()) {
     // The peer uses the id again, so it has our FIN; its acknowledgement was lost.
+    if (!restart) return false;
     r.fin_acked = true;
     drop_send(index);
     maybe_close(index);

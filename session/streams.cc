@@ -9,7 +9,6 @@ namespace session {
 namespace {
 
 constexpr std::uint64_t kLinger_ns = 1000 * kMillisecond_ns;  // at least; late packets of what was reset
-constexpr std::uint64_t kRest_ns = 100 * kMillisecond_ns;     // silence that counts as rest, at least
 constexpr std::uint16_t kFirstOpened = 2;                     // protocol.md 9.1
 
 std::uint32_t span_of(const Streams::Config& config) {
@@ -38,6 +37,8 @@ Streams::Impl::Impl(Streams& self_in, const Config& config_in, StreamMemory& mem
   if (!config.unmodified_peer && !config.initiator) next_id = kFirstOpened + 1;
   pace_timer.owner = &self;
   pace_timer.tag = kTagPace;
+  rest_timer.owner = &self;
+  rest_timer.tag = kTagRest;
   flow_used[0] = ++flow_turn;  // path 0
 }
 
@@ -192,6 +193,7 @@ void Streams::close() {
   while (impl_->pop_ack(ack)) {
   }
   impl_->wheel.cancel(impl_->pace_timer);
+  impl_->wheel.cancel(impl_->rest_timer);
 }
 
 std::optional<std::uint16_t> Streams::open(const StreamOptions& options, StreamError& error) {
@@ -317,7 +319,12 @@ void Streams::on_data(std::uint16_t stream, std::uint32_t sequence, std::uint16_
 
 void Streams::on_duplicate(std::uint16_t stream, std::uint32_t sequence, std::uint8_t path,
                            std::uint64_t now_ns) {
-  impl_->now = impl_->heard_ns = now_ns;
+  impl_->now = now_ns;
+  if (!impl_->duplicate_acks.take(now_ns)) {
+    ++impl_->counters.acks_withheld;
+    return;
+  }
+  impl_->heard_ns = now_ns;
   if (impl_->queue_ack(PendingAck{now_ns, sequence, stream, path, false})) ++impl_->counters.acks_again;
 }
 
@@ -350,7 +357,10 @@ void Streams::on_control(std::uint16_t stream, std::uint32_t sequence, std::uint
 bool Streams::next_packet(StreamPacket& out, std::uint64_t now_ns) {
   impl_->now = now_ns;
   impl_->paced_until_ns = 0;
-  return impl_->next_control(out) || impl_->next_credit(out) || impl_->next_data(out);
+  impl_->keep_hold();
+  if (impl_->next_control(out) || impl_->next_credit(out) || impl_->next_data(out)) return true;
+  impl_->await_rest();
+  return false;
 }
 
 std::uint64_t Streams::paced_until_ns() const {
@@ -382,16 +392,20 @@ TxStream* Streams::counter(std::uint16_t stream) {
 }
 
 void Streams::set_dynamic_limit(std::uint32_t first, std::uint32_t limit) {
-  if (limit == impl_->forgotten.limit && ahead(first, impl_->forgotten.next) <= 0)
-    return;  // as every record has it
-  if (ahead(first, impl_->forgotten.next) > 0) impl_->forgotten.next = first;
+  const bool begins = !impl_->dynamic_begun;  // then 0 is no number that `first` is behind or ahead of
+  const bool moves = begins || ahead(first, impl_->forgotten.next) > 0;
+  if (limit == impl_->forgotten.limit && !moves) return;  // as every record has it
+  impl_->dynamic_begun = true;
+  if (moves) impl_->forgotten.next = first;
   impl_->forgotten.limit = limit;
   for (std::uint32_t i = impl_->all.head; i != kNone; i = impl_->record(i).next) {
     impl_->record(i).counter.limit = limit;
+    if (begins) impl_->record(i).counter.next = first;
   }
 }
 
 void Streams::set_epoch(std::uint8_t epoch) {
+  if (epoch != impl_->epoch) impl_->hold_from_ns = 0;  // what was held back for is done
   impl_->epoch = epoch;
 }
 
@@ -404,21 +418,9 @@ void Streams::set_path(std::uint8_t path, std::uint32_t segment_bytes) {
 
 void Streams::on_timer(Timer& timer, std::uint64_t now_ns) {
   impl_->now = now_ns;
-  if (timer.tag == kTagPace) return;  // next_packet() is called behind every timer
+  if (timer.tag == kTagPace || timer.tag == kTagRest) return;  // next_packet() is called behind every timer
   if (timer.tag % 2 == 0) return impl_->on_tx_timer(timer.tag / 2);
   impl_->on_rx_timer(timer.tag / 2);
-}
-
-bool Streams::at_rest(std::uint64_t now_ns) const {
-  if (impl_->unacked != 0 || impl_->ack_count != 0) return false;
-  const std::uint64_t pause = std::max(kRest_ns, 2 * impl_->flow().smoothed_rtt_ns());
-  return impl_->heard_ns == 0 || now_ns - impl_->heard_ns >= pause;
-}
-
-void Streams::set_hold(bool hold) {
-  impl_->held = hold;
-  if (hold) return;
-  for (std::uint32_t i = impl_->all.head; i != kNone; i = impl_->record(i).next) impl_->push_ready(i);
 }
 
 const StreamCounters& Streams::counters() const {

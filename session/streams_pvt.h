@@ -13,6 +13,7 @@
 #include "session/stream_memory.h"
 #include "session/streams.h"
 #include "session/timer_wheel.h"
+#include "session/token_bucket.h"
 #include "session/wire.h"
 
 namespace session {
@@ -171,7 +172,7 @@ struct StreamRecord {
   enum class Life : std::uint8_t {
     kOpen,
     kResetting,  // our reset waits for its acknowledgement
-    kLingering,  // over; late packets are acknowledged and dropped
+    kLingering,  // over; late packets look as if they were lost
     kOver,       // kClosed is to be fetched, then the id is free
   };
   using Queue = IndexList<Segment, &Segment::next, &Segment::previous>;
@@ -385,6 +386,11 @@ struct Streams::Impl {
   [[nodiscard]] const PathFlow& flow() const { return flows[flow_now]; }
   [[nodiscard]] bool unmodified() const { return config.unmodified_peer; }
 
+  // ---- stream_rest.cc: rest before an epoch of our own making
+  [[nodiscard]] std::uint64_t rest_at_ns() const;  // UINT64_MAX: not before something under way is through
+  void keep_hold();
+  void await_rest();
+
   Streams& self;
   Config config;
   StreamPools& pools;
@@ -399,12 +405,16 @@ struct Streams::Impl {
   std::uint32_t unacked = 0;  // segments with a number
   std::uint32_t waiting = 0;  // segments that want to be sent, for the first time or again
   std::uint8_t epoch = 0, path = 0, flow_now = 0;
-  bool held = false;  // set_hold()
+  bool hold_wanted = false;        // set_hold()
+  bool held = false;               // and in effect
+  std::uint64_t hold_from_ns = 0;  // when it began to be; 0: not in this epoch
   std::uint16_t next_id = 2;
   StreamOptions accept;
-  TxStream forgotten;  // counter of all ids that have no record
+  TxStream forgotten;          // counter of all ids that have no record
+  bool dynamic_begun = false;  // it knows where numbers begin
+  TokenBucket duplicate_acks{kDuplicateBurst, kDuplicatesPerSecond};
   std::uint64_t heard_ns = 0;
-  Timer pace_timer;
+  Timer pace_timer, rest_timer;
   std::uint64_t paced_until_ns = 0;
   StreamRecord::Blocks acks;  // blocks of PendingAck
   std::uint32_t ack_count = 0, ack_read = 0, ack_write = 0;
@@ -416,6 +426,7 @@ struct Streams::Impl {
 
 // Timers of a record say which.
 inline constexpr std::uint32_t kTagPace = kNone;
+inline constexpr std::uint32_t kTagRest = kNone - 1;
 inline std::uint32_t tx_tag(std::uint32_t index) {
   return index * 2;
 }

@@ -104,6 +104,34 @@ std::string state_of(SessionEnd& end) {
   return out + end.trouble();
 }
 
+// A segment that is lost time after time, while acknowledgements take numbers of the same counter.
+TEST(SimStreams, WhatIsUnderWayStaysInsideAnyWindow_W15) {
+  for (const std::uint32_t bits : {1024U, 2048U, 4096U, 8192U}) {
+    SessionEnd::Options a, b;
+    a.window_bits = b.window_bits = bits;
+    b.initiator = false;
+    Pair pair(a, b);
+    pair.sim.set(link(10));
+    const std::uint16_t id = pair.open(pair.a);
+    pair.a.offer(id, 3'000'000);
+    pair.b.offer(id, 20'000'000);
+    unsigned lost = 0;
+    std::uint32_t victim = 0;
+    pair.sim.tap = [&](bool from_a, const Bytes& packet) {
+      const std::uint32_t number = session::load_be32(&packet[session::kOffSequence]);
+      const bool data = (session::load_be16(&packet[session::kOffFlags]) & session::kFlagReliable) != 0;
+      if (!from_a || !data || number < 200) return true;
+      if (victim == 0) victim = number;
+      return number != victim || ++lost > 12;
+    };
+    EXPECT_TRUE(
+        pair.sim.run(60 * kS, [&] { return pair.a.received[id].closed && pair.b.received[id].closed; }))
+        << bits << " bits: number " << victim << ", lost " << lost << state_of(pair.a) << state_of(pair.b);
+    EXPECT_EQ(lost, 13U) << bits;
+    EXPECT_EQ(pair.b.received[id].wrong + pair.a.received[id].wrong, 0U) << bits;
+  }
+}
+
 struct Schedule {
   ImpairmentSettings to_b, to_a;
   SessionEnd::Options a, b;

@@ -103,6 +103,34 @@ TEST(StreamsLoss, ALostAcknowledgementIsRepeatedOnce_W10) {
   EXPECT_EQ(t.pair.end(0).memory.usage().segments, 0U);
 }
 
+TEST(StreamsLoss, ReplaysAreAcknowledgedWithinABudget_W10) {
+  session::StreamMemory memory({16, 64, 4096});
+  session::TimerWheel wheel(0);
+  session::Streams streams(session::Streams::Config{}, memory, wheel, 0);
+  std::uint64_t now_ns = 1'000'000'000;
+  std::uint32_t number = 0;
+  const auto replay = [&](unsigned times) {
+    unsigned acks = 0;
+    for (unsigned i = 0; i < times; ++i) {
+      streams.on_duplicate(3, i % 1000, 0, now_ns);
+      session::StreamPacket packet;
+      while (streams.next_packet(packet, now_ns)) {
+        if ((packet.flags & session::kFlagAck) != 0) ++acks;
+        streams.numbered(packet, number++);
+        streams.sealed(packet, 0, packet.sequence, 69, now_ns);
+      }
+    }
+    return acks;
+  };
+  EXPECT_EQ(replay(100'000), session::kDuplicateBurst);
+  EXPECT_EQ(streams.counters().acks_withheld, 100'000 - session::kDuplicateBurst);
+  now_ns += 100'000'000;
+  EXPECT_EQ(replay(100'000), session::kDuplicatesPerSecond / 10);
+  now_ns += 3'600'000'000'000;
+  EXPECT_EQ(replay(100'000), session::kDuplicateBurst);
+  EXPECT_EQ(streams.counters().acks_again, 2 * session::kDuplicateBurst + session::kDuplicatesPerSecond / 10);
+}
+
 TEST(StreamsLoss, ATimeoutBacksOffOnceForAllThatWereLost_W22) {
   Transfer t(200'000);
   ASSERT_TRUE(t.pair.run([&] { return t.pair.end(1).received[t.id].size() > 60'000; }));
