@@ -1,4 +1,5 @@
 // phantom-cat: bytes over a stream of a Phantom session, on a kernel UDP socket.
+#include <algorithm>
 #include <atomic>
 #include <csignal>
 #include <cstdio>
@@ -116,6 +117,10 @@ void say_end(const Options& options, const Totals& totals, std::uint64_t begin_n
   const auto bytes = static_cast<double>(totals.sent_bytes + totals.received_bytes);
   fmt::print(stderr, "phantom-cat: sent {} bytes, received {} bytes in {:.2f} s, {:.2f} MB/s, epoch {}\n",
              totals.sent_bytes, totals.received_bytes, seconds, bytes / 1e6 / seconds, epoch);
+  if (totals.waited != 0) {
+    fmt::print(stderr, "phantom-cat: new connections had to wait for a descriptor {} time(s)\n",
+               totals.waited);
+  }
 }
 
 int run(const Options& options) {
@@ -127,7 +132,8 @@ int run(const Options& options) {
   const std::uint64_t begin = now_ns();
   bool more = false;
   while (!stop && !mode->over() && !peer_is_gone(endpoint)) {
-    endpoint.round(more ? 0 : progress.due_ns(), [&] { more = mode->work(); });
+    const std::uint64_t due = std::min(progress.due_ns(), mode->due_ns());
+    endpoint.round(more ? 0 : due, [&] { more = mode->work(); });
     progress.show(endpoint, *mode);
   }
   progress.end();
@@ -147,8 +153,7 @@ int main(int argc, char** argv) {
   const auto options = cat::parse_options(argc, argv, code);
   if (!options) return code;
   std::signal(SIGPIPE, SIG_IGN);
-  std::signal(SIGINT, cat::on_signal);
-  std::signal(SIGTERM, cat::on_signal);
+  for (const int number : {SIGINT, SIGTERM, SIGHUP, SIGQUIT}) std::signal(number, cat::on_signal);
   try {
     return cat::run(*options);
   } catch (const std::exception& error) {

@@ -1,9 +1,13 @@
 #!/usr/bin/env python3
 """phantom-cat as a program: files both ways over a bad network with a rekey every second, forwarded ports, a backend
-that stalls or refuses, a peer that dies, a kill in the middle, and what it refuses to start with."""
+that stalls or refuses, no descriptors left, a peer that dies, a kill in the middle, terminals and sockets that stay as
+they were, and what it refuses to start with."""
 
+import fcntl
 import hashlib
 import os
+import pty
+import resource
 import signal
 import socket
 import subprocess
@@ -181,6 +185,85 @@ def forwarded_ports(lab, space, report):
     del relay
 
 
+def cpu_s(process):
+    """Seconds of processor it has used."""
+    with open(f"/proc/{process.pid}/stat", encoding="utf-8") as file:
+        fields = file.read().rsplit(")", 1)[1].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def said(cats, role):
+    with open(cats.path(f"{role}.log"), encoding="utf-8") as log:
+        return log.read().count("no descriptor")
+
+
+def no_descriptors(lab, space, report):
+    """More connections than descriptors, first below the program's own limit, then below what it asked for at its start."""
+    cats, go = Cats(lab, space, "descriptors"), threading.Event()
+
+    def serve(connection):
+        go.wait(30)
+        echo(connection)
+
+    backend = Backend(space, serve)
+    serving = cats.start("responder", B, None, "--to", f"127.0.0.1:{backend.port}")
+    forwarding = cats.start("initiator", A, B, "-L", "8081")
+    ends = {"initiator": forwarding, "responder": serving}
+    time.sleep(0.5)
+    limit = resource.prlimit(forwarding.pid, resource.RLIMIT_NOFILE)
+    for role, descriptors in (("initiator", 15), ("responder", 12)):  # 9 and 8 of them are its own
+        go.clear()
+        before = said(cats, role)
+        resource.prlimit(ends[role].pid, resource.RLIMIT_NOFILE, (descriptors, limit[1]))
+        data, got = [os.urandom(20_000 + i) for i in range(30)], []
+        threads = [threading.Thread(target=lambda d=d: got.append(through(space, 8081, d, 40) == d), daemon=True) for d in data]
+        for thread in threads:
+            thread.start()
+        time.sleep(0.5)
+        used = cpu_s(ends[role])
+        time.sleep(1.5)
+        used = cpu_s(ends[role]) - used
+        report.check(f"{role} without descriptors waits", ends[role].poll() is None and used < 0.3,
+                     f"{used:.2f} s of processor in 1.5 s")
+        go.set()
+        for thread in threads:
+            thread.join(40)
+        report.check(f"{role} without descriptors serves all, one after the other", sum(got) == len(data), f"{sum(got)} of {len(data)}")
+        report.check(f"{role} says so once", said(cats, role) - before == 1)
+        resource.prlimit(ends[role].pid, resource.RLIMIT_NOFILE, limit)
+    for process in ends.values():
+        process.send_signal(signal.SIGTERM)
+    report.check("both end on a signal then", [ended(process, 10) for process in ends.values()] == [0, 0])
+    backend.close()
+
+
+def blocks(file):
+    return fcntl.fcntl(file, fcntl.F_GETFL) & os.O_NONBLOCK == 0
+
+
+def stays_as_it_was(lab, space, report):
+    """Who shares a terminal or a socket with it finds it as it was."""
+    cats = Cats(lab, space, "stdio")
+    _, terminal = pty.openpty()
+    command = space.prefix() + cats.command("initiator", A, B)
+    a = subprocess.Popen(command, stdin=terminal, stdout=terminal, stderr=subprocess.DEVNULL)
+    time.sleep(0.5)
+    report.check("a terminal is left alone", a.poll() is None and blocks(terminal))
+    a.kill()
+    a.wait()
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT):
+        ours, theirs = socket.socketpair()
+        a = subprocess.Popen(command, stdin=theirs, stdout=theirs, stderr=subprocess.DEVNULL)
+        time.sleep(0.3)
+        during = blocks(theirs)
+        a.send_signal(number)
+        code = ended(a, 10)
+        report.check(f"a socket is given back as it was after {number.name}", code == 0 and not during and blocks(theirs),
+                     f"exit code {code}")
+        ours.close()
+        theirs.close()
+
+
 def dead_peer_and_kill(lab, space, report):
     cats = Cats(lab, space, "kill")
     begin = time.monotonic()
@@ -222,6 +305,8 @@ def body(lab, report):
     space.ip("link", "set", "lo", "up")
     files_both_ways(lab, space, report)
     forwarded_ports(lab, space, report)
+    no_descriptors(lab, space, report)
+    stays_as_it_was(lab, space, report)
     dead_peer_and_kill(lab, space, report)
     refusals(lab, space, report)
 

@@ -1,7 +1,9 @@
 #include "tools/cat/modes.h"
 
+#include <algorithm>
 #include <cerrno>
 #include <cstring>
+#include <deque>
 #include <stdexcept>
 
 #include <fcntl.h>
@@ -13,11 +15,14 @@
 #include <unistd.h>
 
 #include "dataplane/address_text.h"
+#include "tools/cat/descriptors.h"
 
 namespace cat {
 namespace {
 
 constexpr int kBacklog = 1024;
+// How long new connections wait for a descriptor, when none of ours ends before.
+constexpr std::uint64_t kPauseNs = 100'000'000;
 
 socklen_t to_address(const session::Endpoint& endpoint, sockaddr_storage& out) {
   if (endpoint.family == 6) {
@@ -36,10 +41,11 @@ socklen_t to_address(const session::Endpoint& endpoint, sockaddr_storage& out) {
   return sizeof v4;
 }
 
+// -1: errno.
 int make_socket(const session::Endpoint& endpoint) {
   const int family = endpoint.family == 6 ? AF_INET6 : AF_INET;
   const int fd = socket(family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-  if (fd < 0) throw std::runtime_error(fmt::format("TCP socket: {}", std::strerror(errno)));
+  if (fd < 0) return fd;
   const int one = 1;
   setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
   return fd;
@@ -54,7 +60,15 @@ class Joins : public Mode {
     while (endpoint_.streams().next_event(event)) {
       if (event.news == session::StreamNews::kOpened) on_opened(event.stream);
       const auto at = joins_.find(event.stream);
-      if (at != joins_.end()) at->second->on_event(event);
+      if (at != joins_.end()) {
+        at->second->on_event(event);
+      } else {
+        on_event_without_join(event);
+      }
+    }
+    if (resume_ns_ <= now_ns()) {
+      resume_ns_ = UINT64_MAX;
+      resume();
     }
     bool more = false;
     for (auto at = joins_.begin(); at != joins_.end();) {
@@ -68,6 +82,7 @@ class Joins : public Mode {
     }
     return more;
   }
+  [[nodiscard]] std::uint64_t due_ns() const override { return resume_ns_; }
   [[nodiscard]] Totals totals() const override {
     Totals sum = done_;
     for (const auto& [id, join] : joins_) {
@@ -81,6 +96,19 @@ class Joins : public Mode {
  protected:
   virtual void on_opened(std::uint16_t stream) { (void)endpoint_.streams().reset(stream); }
   virtual void on_over(const Join& /*join*/) {}
+  virtual void on_event_without_join(const session::StreamEvent& /*event*/) {}
+  // New connections may be made again.
+  virtual void resume() {}
+  [[nodiscard]] bool room() const { return joins_.size() < most_; }
+  [[nodiscard]] bool paused() const { return resume_ns_ != UINT64_MAX; }
+  // There is no descriptor for another connection: new ones wait until one ends, or a moment.
+  void pause() {
+    if (paused()) return;
+    resume_ns_ = now_ns() + kPauseNs;
+    if (done_.waited++ != 0) return;
+    fmt::print(stderr, "phantom-cat: no descriptor for another connection beside {}; new ones wait\n",
+               joins_.size());
+  }
   void add(std::uint16_t stream, int in, int out, std::string first = {}) {
     joins_[stream] = std::make_unique<Join>(endpoint_, stream, in, out, std::move(first));
   }
@@ -92,16 +120,18 @@ class Joins : public Mode {
     done_.sent_bytes += join.sent_bytes();
     done_.received_bytes += join.received_bytes();
     if (!join.trouble().empty()) ++done_.failed;
+    if (paused()) resume_ns_ = 0;
     on_over(join);
   }
   Totals done_;
+  std::size_t most_ = most_connections();
+  std::uint64_t resume_ns_ = UINT64_MAX;
 };
 
 // Standard input and output over one stream.
 class Pipe : public Joins {
  public:
   Pipe(Endpoint& endpoint, const Options& options) : Joins(endpoint) {
-    for (const int fd : {STDIN_FILENO, STDOUT_FILENO}) fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) | O_NONBLOCK);
     if (options.listen) {
       wanted_ = options.stream;
       return;
@@ -116,8 +146,11 @@ class Pipe : public Joins {
     if (!stream || error != session::StreamError::kOk)
       throw std::runtime_error("the stream could not be opened");
     taken_ = true;
-    add(*stream, STDIN_FILENO, STDOUT_FILENO);
+    add(*stream, in_.fd(), out_.fd());
   }
+  ~Pipe() override { joins_.clear(); }
+  Pipe(const Pipe&) = delete;
+  Pipe& operator=(const Pipe&) = delete;
   [[nodiscard]] bool over() const override { return taken_ && joins_.empty(); }
   [[nodiscard]] int exit_code() const override { return failed_ ? 1 : 0; }
 
@@ -125,7 +158,7 @@ class Pipe : public Joins {
   void on_opened(std::uint16_t stream) override {
     if (taken_ || (wanted_ && *wanted_ != stream)) return Joins::on_opened(stream);
     taken_ = true;
-    add(stream, STDIN_FILENO, STDOUT_FILENO);
+    add(stream, in_.fd(), out_.fd());
   }
   void on_over(const Join& join) override {
     if (join.trouble().empty()) return;
@@ -134,6 +167,8 @@ class Pipe : public Joins {
   }
 
  private:
+  NonBlocking in_{STDIN_FILENO, O_RDONLY};
+  NonBlocking out_{STDOUT_FILENO, O_WRONLY};
   std::optional<std::uint16_t> wanted_;
   bool taken_ = false;
   bool failed_ = false;
@@ -147,20 +182,55 @@ class Serve : public Joins {
 
  protected:
   void on_opened(std::uint16_t stream) override {
-    const int fd = make_socket(to_);
-    sockaddr_storage address{};
-    const socklen_t bytes = to_address(to_, address);
-    const bool begun =
-        connect(fd, reinterpret_cast<const sockaddr*>(&address), bytes) == 0 || errno == EINPROGRESS;
-    if (!begun) {
-      close(fd);
-      return Joins::on_opened(stream);
+    waiting_.push_back({stream, {}});
+    connect_waiting();
+  }
+  void resume() override { connect_waiting(); }
+  // Of a stream that waits: told again once it is joined.
+  void on_event_without_join(const session::StreamEvent& event) override {
+    const auto at = std::find_if(waiting_.begin(), waiting_.end(),
+                                 [&](const Waiting& one) { return one.stream == event.stream; });
+    if (at == waiting_.end()) return;
+    if (event.news == session::StreamNews::kFinished) at->finished = event;
+    if (event.news == session::StreamNews::kReset || event.news == session::StreamNews::kClosed) {
+      waiting_.erase(at);
     }
-    add(stream, fd, fd);
   }
 
  private:
+  struct Waiting {
+    std::uint16_t stream = 0;
+    std::optional<session::StreamEvent> finished;
+  };
+
+  // What the peer sends on a stream that waits is held back by its credit.
+  void connect_waiting() {
+    while (!waiting_.empty() && !paused()) {
+      const int fd = room() ? make_socket(to_) : -1;
+      if (fd < 0 && (!room() || out_of_descriptors(errno))) return pause();
+      const Waiting next = waiting_.front();
+      waiting_.pop_front();
+      if (fd < 0 || !begin(fd)) {
+        Joins::on_opened(next.stream);
+        continue;
+      }
+      add(next.stream, fd, fd);
+      if (next.finished) joins_[next.stream]->on_event(*next.finished);
+    }
+  }
+
+  bool begin(int fd) const {
+    sockaddr_storage address{};
+    const socklen_t bytes = to_address(to_, address);
+    if (connect(fd, reinterpret_cast<const sockaddr*>(&address), bytes) == 0 || errno == EINPROGRESS) {
+      return true;
+    }
+    close(fd);
+    return false;
+  }
+
   session::Endpoint to_;
+  std::deque<Waiting> waiting_;
 };
 
 // Connections to local ports become streams.
@@ -177,6 +247,7 @@ class Forward : public Joins {
    public:
     Listener(Forward& owner, const LocalForward& forward) : owner_(owner), target_(forward.target) {
       fd_ = make_socket(forward.listen);
+      if (fd_ < 0) throw std::runtime_error(fmt::format("TCP socket: {}", std::strerror(errno)));
       const int one = 1;
       setsockopt(fd_, SOL_SOCKET, SO_REUSEADDR, &one, sizeof one);
       sockaddr_storage address{};
@@ -188,24 +259,40 @@ class Forward : public Joins {
         throw std::runtime_error(fmt::format("cannot listen on {}: {}", dataplane::to_text(forward.listen),
                                              std::strerror(reason)));
       }
-      owner_.endpoint_.watch(fd_, EPOLLIN, this);
+      watch(true);
     }
     ~Listener() override {
-      owner_.endpoint_.watch(fd_, 0, nullptr);
+      watch(false);
       close(fd_);
     }
     Listener(const Listener&) = delete;
     Listener& operator=(const Listener&) = delete;
     void on_ready(std::uint32_t /*events*/) override {
-      for (int fd = take(); fd >= 0; fd = take()) owner_.accept(fd, target_);
+      while (owner_.room()) {
+        const int fd = accept4(fd_, nullptr, nullptr, SOCK_NONBLOCK | SOCK_CLOEXEC);
+        if (fd < 0 && out_of_descriptors(errno)) break;
+        if (fd < 0) return;
+        owner_.accept(fd, target_);
+      }
+      owner_.stop_accepting();
     }
+    // Connections wait in the backlog of a listener that is not watched.
+    void watch(bool on) { owner_.endpoint_.watch(fd_, on ? EPOLLIN : 0U, this); }
 
    private:
-    int take() const { return accept4(fd_, nullptr, nullptr, SOCK_NONBLOCK | SOCK_CLOEXEC); }
     Forward& owner_;
     std::string target_;
     int fd_;
   };
+
+  void resume() override {
+    for (const auto& listener : listeners_) listener->watch(true);
+  }
+
+  void stop_accepting() {
+    pause();
+    for (const auto& listener : listeners_) listener->watch(false);
+  }
 
   // No stream for it: closed, as by a server that is full.
   void accept(int fd, const std::string& target) {

@@ -18,6 +18,7 @@ struct Totals {
   std::uint64_t received_bytes = 0;
   std::size_t open = 0;
   std::uint64_t failed = 0;
+  std::uint64_t waited = 0;  // times that new connections had to wait for a descriptor
 };
 
 class Mode {
@@ -25,6 +26,8 @@ class Mode {
   virtual ~Mode() = default;
   // True: call again soon.
   virtual bool work() = 0;
+  // When work() wants to be called without an event; UINT64_MAX: never.
+  [[nodiscard]] virtual std::uint64_t due_ns() const { return UINT64_MAX; }
   [[nodiscard]] virtual bool over() const = 0;
   [[nodiscard]] virtual int exit_code() const { return 0; }
   [[nodiscard]] virtual Totals totals() const = 0;
