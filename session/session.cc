@@ -30,7 +30,8 @@ ShardLimits Session::limits_of(const SessionConfig& config) {
   limits.window_bits = config.window_bits;
   limits.streams_per_session = config.windows;
   // Ids are used one after the other: each leaves a tombstone, and there are no more than these.
-  if (config.streams) limits.tombstones = limits.tombstones_per_session = 1U << 16;
+  if (config.streams) limits.tombstones_per_session = 1U << 16;
+  limits.tombstones = limits.tombstones_per_session;  // of a shard of one; the memory is locked
   std::array<std::uint8_t, 8> index_key{};
   crypto::random_bytes(index_key);
   std::memcpy(&limits.index_key, index_key.data(), index_key.size());
