@@ -166,7 +166,7 @@ PathVerdict PathManager::Impl::foreign(std::uint8_t id, const PathChallenge& val
     at_home = at_home || here || behind;
   }
   Candidate* stranger = nullptr;
-  if (!at_home) standby(id, ends, now_ns, stranger);
+  if (!at_home) standby(id, ends, kChallengeBytes, now_ns, stranger);
   const bool room = stranger == nullptr || may_send(*stranger);  // one for one needs no account
   const bool echo = room && echoes.take(now_ns);
   if (echo) {

@@ -168,8 +168,9 @@ class PathManager {
 
   // ---- what the owner of the shard reported
   // An authentic packet, the newest of its stream, came over an address pair that no slot has. `bytes`: of
-  // its UDP payload. Not for PATH_VALIDATION packets: on_path_validation tells of those, and bytes that were
-  // counted twice would be answered twice.
+  // its UDP payload. Not for PATH_VALIDATION packets that opened in an epoch in use: on_path_validation tells
+  // of those, and bytes that were counted twice would be answered twice. One from before a restart, which
+  // nobody reads, may be all that still arrives of the peer: its id tells, and it counts as a challenge does.
   void on_source(std::uint8_t path_id, const PathEnds& ends, std::uint32_t bytes, std::uint64_t now_ns);
   // 32 authentic bytes of PATH_VALIDATION and where they came from (family 0: not known).
   PathVerdict on_path_validation(std::uint8_t path_id, const PathChallenge& value, const PathEnds& ends,

@@ -355,14 +355,14 @@ bool PathManager::Impl::from_left(const Slot& slot, const PathEnds& ends, std::u
 }
 
 // The peer challenges us from an address we do not know: it may be about to move there.
-void PathManager::Impl::standby(std::uint8_t id, const PathEnds& ends, std::uint64_t now_ns,
-                                Candidate*& out) {
+void PathManager::Impl::standby(std::uint8_t id, const PathEnds& ends, std::uint64_t payload_bytes,
+                                std::uint64_t now_ns, Candidate*& out) {
   if (policy.migration == MigrationPolicy::kOff) return;
   const auto probed = static_cast<unsigned>(kTopProbeId - id);
   std::uint8_t slot = policy.unmodified_peer ? active : std::uint8_t{0};
   if (!policy.unmodified_peer && id < slots.size()) slot = id;
   if (!policy.unmodified_peer && probed < slots.size()) slot = static_cast<std::uint8_t>(probed);
-  out = candidate_for(slot, ends, kChallengeBytes, false, now_ns);
+  out = candidate_for(slot, ends, payload_bytes, false, now_ns);
   if (out == nullptr) return;
   if (slots[out->slot].state != PathState::kValidated) out->wants_move = true;  // nothing to move away from
 }
@@ -370,8 +370,15 @@ void PathManager::Impl::standby(std::uint8_t id, const PathEnds& ends, std::uint
 void PathManager::on_source(std::uint8_t path_id, const PathEnds& ends, std::uint32_t bytes,
                             std::uint64_t now_ns) {
   Impl& s = *impl_;
+  if (!known(ends) || s.has_pair(ends) || s.policy.migration == MigrationPolicy::kOff) return;
+  if (path_id >= kFirstChallengeId) {
+    Candidate* c = nullptr;
+    s.standby(path_id, ends, bytes, now_ns, c);
+    if (c != nullptr) s.step(*c, now_ns);
+    return;
+  }
   const auto index = s.slot_of_hint(path_id);
-  if (!index || !known(ends) || s.has_pair(ends) || s.policy.migration == MigrationPolicy::kOff) return;
+  if (!index) return;
   Slot& slot = s.slots[*index];
   s.hint_ns = now_ns;
   if (s.from_left(slot, ends, now_ns)) return;

@@ -68,6 +68,11 @@ std::uint64_t Pulse::overdue_ns() const {
   return at;
 }
 
+std::uint64_t Pulse::room_ns() const {
+  const Challenge& oldest = ring[ring_next % ring.size()];
+  return oldest.open && oldest.counts ? oldest.sent_ns + rtt.patience_ns() : 0;
+}
+
 void PathManager::Impl::send_probe(Pulse& pulse, std::uint8_t slot, const PathEnds& ends,
                                    std::uint64_t now_ns, bool counts) {
   const PathChallenge value = fresh_value();
@@ -134,6 +139,7 @@ void PathManager::Impl::run_slot_probes(std::uint8_t index, std::uint64_t now_ns
   if (slot.state != PathState::kValidated || !known(slot.ends)) return;
   const bool was_up = slot.pulse.up;
   slot.pulse.expire(now_ns, policy.probes_lost_down, heard_ns(index));
+  slot.pulse.next_ns = std::max(slot.pulse.next_ns, slot.pulse.room_ns());
   if (slot.pulse.next_ns <= now_ns) {
     // Silence costs nothing: a session with one address and no traffic is looked at ever more rarely.
     const bool sure = slot.pulse.lost_in_row == 0 || !slot.pulse.up;
@@ -158,6 +164,7 @@ void PathManager::Impl::run_fallback(std::uint8_t index, std::uint64_t now_ns) {
   }
   f.pulse.expire(now_ns, policy.probes_lost_down, 0);
   if (!f.pulse.up) f.proven = false;
+  f.pulse.next_ns = std::max(f.pulse.next_ns, f.pulse.room_ns());
   if (f.pulse.next_ns > now_ns) return;
   send_probe(f.pulse, index, f.ends, now_ns, true);
   if (!f.pulse.up) ++f.pulse.down_probes;

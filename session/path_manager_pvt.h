@@ -82,6 +82,8 @@ struct Pulse {
   // Takes unanswered probes for lost, or for nothing when packets of the peer came after them (heard_ns).
   void expire(std::uint64_t now_ns, unsigned lost_down, std::uint64_t heard_ns);
   [[nodiscard]] std::uint64_t overdue_ns() const;
+  // When the next probe forgets none that still waits for its echo: a forgotten one is never lost.
+  [[nodiscard]] std::uint64_t room_ns() const;
 };
 
 // One validation of one address: sends, an end, a pause.
@@ -197,7 +199,8 @@ struct PathManager::Impl {
   void hand_over(Candidate& c, std::uint8_t slot);
   std::optional<std::uint8_t> slot_of_hint(std::uint8_t path_id) const;
   bool from_left(const Slot& slot, const PathEnds& ends, std::uint64_t now_ns) const;
-  void standby(std::uint8_t id, const PathEnds& ends, std::uint64_t now_ns, Candidate*& out);
+  void standby(std::uint8_t id, const PathEnds& ends, std::uint64_t payload_bytes, std::uint64_t now_ns,
+               Candidate*& out);
   void move(std::uint8_t slot, const PathEnds& ends, const RoundTrip& rtt, std::uint64_t now_ns);
   bool may_move(const Slot& slot, std::uint64_t now_ns) const;
   bool return_to_fallback(std::uint8_t slot, std::uint64_t now_ns);

@@ -274,7 +274,7 @@ TEST_F(PathManagerOne, ACandidateThatMakesProgressKeepsItsPlace) {
     b_.source(to(99, static_cast<std::uint16_t>(10'000 + i)));
     b_.source(to(98, static_cast<std::uint16_t>(10'000 + i)));
     b_.source(kAway);
-    b_.run(5 * kMs);
+    b_.run(5 * kMs, [](const PathSend& send) { return send.ends == kHome; });  // or it would be in a hurry
   }
   EXPECT_EQ(b_.echo(challenge), PathVerdict::kValidated);
   EXPECT_EQ(b_.at(), kAway);
@@ -495,6 +495,28 @@ TEST_F(PathManagerOne, AnAddressThatOnlyAChallengeNamedIsReadyButNotMovedTo) {
   EXPECT_EQ(b_.at(), kHome);
   b_.source(kAway);
   EXPECT_EQ(b_.at(), kAway) << "data from there: no further round trip";
+}
+
+// After a restart nobody reads the peer's older packets, and probes may be all that still arrives of it.
+TEST_F(PathManagerOne, AProbeFromBeforeARestartTellsWhereThePeerMayBe) {
+  b_.source(kAway, PathManager::kTopProbeId, PathManager::kChallengeBytes);
+  EXPECT_EQ(b_.echo(challenge_to(kAway)), PathVerdict::kValidated);
+  EXPECT_EQ(b_.at(), kHome) << "as after a challenge: ready, and no more";
+  b_.traffic = true;
+  b_.rx_grows = 0;
+  b_.run(8 * kSecond, [](const PathSend& send) { return send.ends == kAway; });
+  EXPECT_EQ(b_.at(), kAway) << "nothing answers at home";
+}
+
+// Without a round trip a probe is waited for a second, and the fastest probing would forget it before.
+TEST_F(PathManagerOne, AnAddressThatNeverAnsweredGoesDownHoweverFastItIsProbed) {
+  b_.traffic = true;
+  b_.rx_grows = 0;
+  for (unsigned i = 0; i < 40; ++i) {  // somebody's hints ask for a probe each
+    b_.source(to(static_cast<std::uint8_t>(100 + i)));
+    b_.run(100 * kMs);
+  }
+  EXPECT_FALSE(b_.pm.view().at(0).up);
 }
 
 TEST_F(PathManagerOne, AnIdleSessionWithOneAddressIsNotProbed) {
