@@ -49,9 +49,9 @@ class Explorer {
   explicit Explorer(Factory factory) : factory_(std::move(factory)) {}
 
   Explored explore(unsigned depth) {
-    std::vector<Schedule> level{Schedule{}};
+    std::vector<Node> level;
     try {
-      visit(level.front());
+      visit(Schedule{}, level);
       for (unsigned d = 0; d < depth && !level.empty(); ++d) level = next_level(level);
     } catch (const Violation& violation) {
       result_.violation = violation.what() + text(running_);
@@ -60,6 +60,11 @@ class Explorer {
   }
 
  private:
+  struct Node {  // a state, and what can happen there
+    Schedule schedule;
+    std::vector<std::uint8_t> enabled;
+  };
+
   std::unique_ptr<World> reach(const Schedule& schedule) {
     running_.clear();
     auto world = factory_();
@@ -72,26 +77,28 @@ class Explorer {
     world.run(action);
   }
 
-  // True when the state is new; then it was let settle, too.
-  bool visit(const Schedule& schedule) {
+  // A new state is let settle and joins `level`.
+  void visit(const Schedule& schedule, std::vector<Node>& level) {
     const auto world = reach(schedule);
-    if (!seen_.insert(world->key()).second) return false;
+    if (!seen_.insert(world->key()).second) return;
     ++result_.states;
+    Node node{schedule, {}};
+    for (unsigned action = 0; action < World::kActions; ++action) {
+      if (world->enabled(action)) node.enabled.push_back(static_cast<std::uint8_t>(action));
+    }
+    level.push_back(std::move(node));
     world->settle();
-    return true;
   }
 
-  std::vector<Schedule> next_level(const std::vector<Schedule>& level) {
-    std::vector<Schedule> next;
-    for (const Schedule& schedule : level) {
-      const auto world = reach(schedule);
-      Schedule longer = schedule;
+  std::vector<Node> next_level(const std::vector<Node>& level) {
+    std::vector<Node> next;
+    for (const Node& node : level) {
+      Schedule longer = node.schedule;
       longer.push_back(0);
-      for (unsigned action = 0; action < World::kActions; ++action) {
-        if (!world->enabled(action)) continue;
-        longer.back() = static_cast<std::uint8_t>(action);
+      for (const std::uint8_t action : node.enabled) {
+        longer.back() = action;
         ++result_.transitions;
-        if (visit(longer)) next.push_back(longer);
+        visit(longer, next);
       }
     }
     return next;
