@@ -29,8 +29,7 @@ void Session::make_streams(std::uint64_t now_ns) {
   config.initiator = config_.identity.role == Role::kInitiator;
   config.unmodified_peer = config_.policy.unmodified_peer;
   config.segment_bytes = config_.segment_bytes;
-  // Acknowledgements and credit go on to two and a half spans: all of it inside the peer's window (W-15).
-  if (!config.unmodified_peer) config.span = std::min(config_.window_bits / 8 * 3, kHardenedSpan);
+  if (!config.unmodified_peer) config.span = hardened_span(config_.window_bits);
   streams_ = std::make_unique<Streams>(config, *stream_memory_, *wheel_, now_ns);
   link_ = std::make_unique<StreamLink>(*streams_, *shard_, kSlot);
   follow_epoch_and_path(now_ns);

@@ -57,6 +57,12 @@ inline constexpr std::uint32_t MAX_PENDING_PACKETS = 1024;
 inline constexpr std::uint32_t kUnmodifiedSpan = 800;
 // Towards a hardened peer, whose window is 8,192 unless configured otherwise (Config::span).
 inline constexpr std::uint32_t kHardenedSpan = 3000;
+// The same for a window of any size (Config::span). Acknowledgements and credit go on to two and a half
+// spans: all of it inside the peer's window (W-15).
+constexpr std::uint32_t hardened_span(std::uint32_t window_bits) {
+  const std::uint32_t fits = window_bits / 8 * 3;
+  return fits < kHardenedSpan ? fits : kHardenedSpan;
+}
 // How long data is held back at a time so that rest comes (set_hold): a round trip of 600 ms, the pause
 // behind it, and one loss on the way. A peer that never pauses costs a tenth of the time, not the stream.
 inline constexpr std::uint64_t kMostHold_ns = 3'000'000'000;
