@@ -14,6 +14,7 @@
 
 #include "dataplane/event_log.h"
 #include "dataplane/topology.h"
+#include "session/bandwidth_estimator.h"
 #include "session/epoch_store.h"
 #include "session/path_manager.h"
 
@@ -21,6 +22,17 @@ namespace dataplane {
 
 struct PathCounters {  // of one slot, as its worker counts
   std::uint64_t tx_pkts = 0, tx_bytes = 0, rx_pkts = 0, rx_bytes = 0;
+};
+
+// What receiver reports tell of a path, or of all (session/path_reports.h).
+struct BandwidthView {
+  session::BandwidthSnapshot snapshot;
+  const char* state = "";  // of the path's estimator; empty: of all paths
+  double loss = 0;         // share of traffic that does not arrive, 0..1, smoothed
+  bool full = false;       // the path carried all it can: else the bandwidth is what was sent, a lower bound
+  std::uint64_t reports_sent = 0;
+  std::uint64_t reports_read = 0;
+  std::uint64_t reports_refused = 0;  // stale, of unknown echoes, or telling of more than was sent
 };
 
 struct SessionView {  // for show and metrics
@@ -45,10 +57,12 @@ struct SessionView {  // for show and metrics
   double idle_seconds = -1;  // since the peer was heard last; negative: never
   std::string peer;
   std::vector<session::PathSlotView> paths;
-  std::vector<PathCounters> path_counters;  // beside `paths`
-  std::uint64_t path_refused = 0;           // challenges and new sources that no budget or room was left for
-  std::uint64_t handed_over = 0;            // packets that came to another worker first
-  bool steered = false;                     // an rte_flow rule brings its packets to its worker
+  std::vector<PathCounters> path_counters;                   // beside `paths`
+  std::optional<BandwidthView> bandwidth;                    // nothing: no reports of the peer yet
+  std::vector<std::optional<BandwidthView>> path_bandwidth;  // beside `paths`
+  std::uint64_t path_refused = 0;  // challenges and new sources that no budget or room was left for
+  std::uint64_t handed_over = 0;   // packets that came to another worker first
+  bool steered = false;            // an rte_flow rule brings its packets to its worker
 };
 
 struct NeighbourView {

@@ -13,6 +13,7 @@
 #include "dataplane/address.h"
 #include "session/epoch_store.h"
 #include "session/hot.h"
+#include "session/receiver_report.h"
 #include "session/shard_commands.h"
 
 struct rte_mbuf;
@@ -38,6 +39,8 @@ enum class MessageKind : std::uint8_t {
   kSetState,            // LifeState in `a`
   kAheadBudget,         // packets in `c` that may still go to control: one of that session was authentic
   kSendPathValidation,  // path in `a`, bytes
+  kSendReport,          // path in `a`, number in `c`, report: sealed; answered by kReportSent
+  kUnwatch,             // the session's traffic need not be looked at until it moves again (kMoved)
   kNeighbour,           // neighbour: the adjacency's new state
   kTransmit,            // mbuf: a complete frame for port `b`
   kInject,              // mbuf: an IP packet (data at the IP header) to route as if it came from a LAN port
@@ -56,6 +59,10 @@ enum class MessageKind : std::uint8_t {
   kDead,
   kKeyRetired,      // key index in `c`
   kPathValidation,  // path in `a`, origin: an authentic PATH_VALIDATION packet and where it came from
+  kMoved,           // traffic moves that nobody watches
+  kReport,  // path in `a`, heard: an authentic receiver report. Received on that path before it: packets in
+            // `c`, of the counters with PathCounts::origin `b`
+  kReportSent,     // path in `a`, number in `c`, sealed: what was sent on that path before
   kNewSource,      // path in `a`, origin: an authentic packet, the newest of its stream, came over an unknown
                    // address pair; first 4 bytes of origin.value: its UDP payload bytes, host order
   kNeighbourMiss,  // neighbour.address, port: packets wait for it
@@ -89,6 +96,25 @@ inline std::uint32_t origin_word(std::uint8_t family, std::uint16_t local_index)
   return (std::uint32_t{local_index} << 8) | family;
 }
 
+// A receiver report (session/receiver_report.h) and when it was opened.
+struct HeardReport {
+  std::uint64_t arrived_tsc = 0;
+  std::uint64_t received_packets = 0;
+  std::uint64_t interval_bytes = 0;
+  std::uint32_t number = 0;
+  std::uint32_t echo_number = 0;
+  std::uint32_t echo_delay_us = 0;
+  std::uint32_t interval_packets = 0;
+  std::uint32_t interval_us = 0;
+  std::uint32_t received_bytes = 0;  // PathCounts of that moment, low half
+};
+struct SealedReport {
+  std::uint64_t sent_tsc = 0;
+  std::uint64_t sent_bytes = 0;  // PathCounts of that moment
+  std::uint32_t sent_pkts = 0;
+  std::uint16_t origin = 0;
+};
+
 struct alignas(64) Message {
   MessageKind kind{};
   std::uint8_t a = 0;
@@ -107,6 +133,9 @@ struct alignas(64) Message {
     Origin origin;
     NeighbourUpdate neighbour;
     std::array<std::uint8_t, 32> bytes;
+    std::array<std::uint8_t, session::kReportBytes> report;
+    HeardReport heard;
+    SealedReport sealed;
   };
   Message() : bytes{} {}
 };

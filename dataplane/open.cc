@@ -4,6 +4,7 @@
 
 #include "dataplane/origin.h"
 #include "dataplane/seal.h"
+#include "session/receiver_report.h"
 
 namespace dataplane {
 namespace {
@@ -107,6 +108,37 @@ void report_source(Core& core, const OpenEntry& entry) {
   core.hint(message);
 }
 
+// What control needs of it, with the counters as they stand now: both ends count up to the same packet.
+void take_report(Core& core, const OpenEntry& entry, const crypto::AeadJob& job) {
+  const auto report = session::decode_report({job.text, job.text_bytes});
+  if (!report || report->path != entry.fields.path) {
+    ++core.shard.hot(entry.slot).rx_other_drops;
+    return core.drop(entry.m, DropReason::kReportMalformed);
+  }
+  if (!core.shard.take_receiver_report(entry.slot, core.now_ms)) {
+    return core.drop(entry.m, DropReason::kReportRate);
+  }
+  const session::PathCounts counts = core.shard.path_counts(entry.slot, entry.fields.path);
+  Message message;
+  message.kind = MessageKind::kReport;
+  message.a = entry.fields.path;
+  message.b = counts.origin;
+  message.c = counts.received_pkts;
+  message.slot = entry.slot;
+  message.generation = core.shard.hot(entry.slot).generation;
+  message.heard = HeardReport{core.now_tsc,
+                              report->received_packets,
+                              report->interval_bytes,
+                              report->number,
+                              report->echo_number,
+                              report->echo_delay_us,
+                              report->interval_packets,
+                              report->interval_us,
+                              static_cast<std::uint32_t>(counts.received_bytes)};
+  core.hint(message);
+  core.consume(entry.m, session::ConsumedKind::kConsumedReport);
+}
+
 bool deliver(Core& core, const OpenEntry& entry, std::uint32_t text_bytes, Packets& inner) {
   rte_mbuf* m = entry.m;
   if ((entry.fields.flags & session::kFlagReliable) != 0) acknowledge(core, entry);
@@ -142,6 +174,9 @@ bool act(Core& core, const OpenEntry& entry, const crypto::AeadJob& job, Packets
       return false;
     case session::RxAction::kWindowUpdate:
       core.consume(entry.m, session::ConsumedKind::kConsumedWindowUpdate);
+      return false;
+    case session::RxAction::kReport:
+      take_report(core, entry, job);
       return false;
     case session::RxAction::kPathValidation:
       if (!core.shard.take_path_report(entry.slot, core.now_ms)) {

@@ -140,7 +140,8 @@ void finish_outer(std::uint8_t* p, session::OuterTemplate& outer, std::uint32_t 
 }
 
 // A session sent a packet once, however many paths it went over.
-void count(session::SessionHot& hot, const Granted& g, std::uint32_t text_bytes) {
+void count(Core& core, session::SessionHot& hot, const Granted& g, std::uint32_t text_bytes) {
+  core.shard.note_sent(g.entry.slot, g.way.path, g.entry.stream, g.entry.flags, text_bytes);
   if (!g.copy) [[likely]] {
     ++hot.tx_pkts;
     hot.tx_bytes += text_bytes;
@@ -166,7 +167,7 @@ void frame_pass(Core& core, const Granted& g, crypto::AeadJob& job) {
   m->data_len = static_cast<std::uint16_t>(text_bytes + front + kSealTailroom);
   m->pkt_len = m->data_len;
   finish_outer(p - outer.length, outer, m->data_len, meta(m).outer_ecn);
-  count(hot, g, text_bytes);
+  count(core, hot, g, text_bytes);
   job.key = core.shard.key(g.grant.key);
   job.aad = p;
   job.text = text;

@@ -90,6 +90,12 @@ void SessionManager::on_message(unsigned worker, const Message& message, std::ui
     case MessageKind::kPathValidation:
       s->control->on_path_validation(message.a, message.origin.value, paths_.origin(message), now_ns);
       break;
+    case MessageKind::kMoved:
+      return on_moved(*s, now_ns);
+    case MessageKind::kReport:
+      return on_report(*s, message, now_ns);
+    case MessageKind::kReportSent:
+      return on_report_sent(*s, message, now_ns);
     case MessageKind::kNewSource:
       on_source(*s, message, now_ns);
       break;
@@ -309,6 +315,7 @@ bool SessionManager::drain(Managed& s, unsigned& done) {
 unsigned SessionManager::service(std::uint64_t now_ns) {
   now_ns_ = now_ns;
   unsigned done = run_timers(now_ns) + paths_.service(now_ns) + steering_.service(now_ns);
+  done += look_around(now_ns);
   if (dirty_.empty()) return done;
   done += save(now_ns);
   std::size_t kept = 0;

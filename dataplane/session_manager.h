@@ -44,6 +44,21 @@ inline constexpr std::uint32_t kTrialsPerSecond = 4096;
 inline constexpr std::uint64_t kStoreRetryNs = 100'000'000;
 inline constexpr std::uint64_t kStoreRetryMaxNs = 5'000'000'000;
 
+// Sessions whose traffic is looked at or remembered (session::PathReports, about 1.5 KB a path): those that
+// move traffic at one time. Further ones wait for their turn; above the lower figure quiet ones are forgotten
+// at once.
+inline constexpr std::size_t kMaxFlows = 16384;
+inline constexpr std::size_t kKeptFlows = 8192;
+// Sessions looked at in one loop, so that many leave time for everything else; then each waits longer.
+inline constexpr unsigned kLooksPerLoop = 256;
+
+struct ReportTotals {
+  std::uint64_t sent = 0;   // reports handed to workers
+  std::uint64_t heard = 0;  // authentic reports of peers
+  std::uint64_t news = 0;   // of these, not overtaken and of a session that is looked at
+  std::uint64_t waits = 0;  // sessions that had to wait for their turn
+};
+
 // Why a session cannot be: what() names it and says what to do.
 class SessionRefusal : public std::runtime_error {
  public:
@@ -88,6 +103,7 @@ class SessionManager {
   [[nodiscard]] std::vector<SessionView> view(std::uint64_t now_ns) const;
   [[nodiscard]] const StoreHealth& health() const { return health_; }
   [[nodiscard]] std::size_t held() const { return held_; }
+  [[nodiscard]] const ReportTotals& report_totals() const { return report_totals_; }
   // Names of sessions that are idle and to be removed then; told once.
   std::vector<std::string> take_expired() { return std::exchange(expired_, {}); }
 
@@ -123,6 +139,25 @@ class SessionManager {
   void log_event(const Managed& s, session::SessionEvent event);
   // Nothing: it went to an address that leads nowhere.
   std::optional<Message> message_of(Managed& s, const session::ControlCommand& command);
+
+  // ---- session_reports.cc
+  struct Look {
+    std::uint64_t due_ns = 0;
+    std::uint32_t index = 0;
+    std::uint64_t watch = 0;
+  };
+  void on_moved(Managed& s, std::uint64_t now_ns);
+  void on_report(Managed& s, const Message& message, std::uint64_t now_ns);
+  void on_report_sent(Managed& s, const Message& message, std::uint64_t now_ns);
+  unsigned look_around(std::uint64_t now_ns);
+  Managed* watched(const Look& look);
+  void begin_looks(Managed& s, std::uint64_t now_ns);
+  void look_at(Managed& s, std::uint64_t now_ns);
+  void look_at_path(Managed& s, std::uint8_t path, std::uint64_t now_ns);
+  void send_report(Managed& s, const session::ReceiverReport& report);
+  void end_looks(Managed& s, std::uint64_t now_ns);
+  void forget_traffic(Managed& s, std::uint64_t now_ns);
+  void view_bandwidth(const Managed& s, SessionView& v) const;
 
   // ---- session_migrate.cc
   static std::uint64_t steering_key(const Managed& s);
@@ -163,6 +198,11 @@ class SessionManager {
   std::uint64_t store_gap_ns_ = kStoreRetryNs;
   std::size_t held_ = 0;
   std::vector<std::string> expired_;
+  std::deque<Look> looks_;    // earliest first
+  std::deque<Look> waiting_;  // for room
+  std::size_t flows_ = 0;
+  std::uint64_t next_watch_ = 0;
+  ReportTotals report_totals_;
   std::uint64_t now_ns_ = 0;  // of the last service(), for words of events
 };
 

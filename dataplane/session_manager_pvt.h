@@ -4,6 +4,7 @@
 #include "dataplane/fences.h"
 #include "dataplane/outer_template.h"
 #include "dataplane/session_manager.h"
+#include "session/path_reports.h"
 
 namespace dataplane {
 
@@ -36,6 +37,11 @@ struct SessionManager::Managed {
   std::uint64_t welcomed_ns = 0;            // last time the worker was told that packets ahead are authentic
   bool dirty = false;
   session::OuterTemplate outer;  // at the start
+
+  // What its traffic tells, session_reports.cc. Made when traffic moved first.
+  std::unique_ptr<session::PathReports> reports;
+  std::uint64_t watch = 0;  // of its entry among the looks, 0: nobody looks
+  std::array<std::uint64_t, session::kTxPaths> moves_seen{};
 
   // SessionLifecycle's.
   bool watched = false;     // on its list

@@ -150,6 +150,7 @@ void SessionManager::view_paths(const Managed& s, const session::Shard& shard, S
   v.paths = s.control->path_views();
   v.path_refused = s.control->path_manager().refused_total();
   v.path_counters.resize(v.paths.size());
+  view_bandwidth(s, v);
   v.handed_over = __atomic_load_n(&hot.handed_over, __ATOMIC_RELAXED);
   v.steered = steering_.steered(steering_key(s));
   const session::PathSet* set = shard.path_set(hot);

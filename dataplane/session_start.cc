@@ -122,6 +122,7 @@ SessionManager::Managed& SessionManager::enter(std::unique_ptr<Managed> s) {
 
 void SessionManager::forget(Managed& s) {
   release_paths(s, now_ns_);
+  forget_traffic(s, now_ns_);
   for (rte_mbuf* m : s.held) io_.drop(m, session::DropReason::kStaleHandle);
   held_ -= s.held.size();
   if (s.scheduled_ns != UINT64_MAX) deadlines_.erase({s.scheduled_ns, s.index});

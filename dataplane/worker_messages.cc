@@ -58,6 +58,23 @@ void send_probe(Core& core, const Message& message) {
   seal_over(core, entry, outer);
 }
 
+// A receiver report on its path, and the answer with what was sent there before it.
+void send_report(Core& core, const Message& message) {
+  if (!current(core, message)) return;
+  if ((core.shard.hot(message.slot).session_flags & session::kUnmodifiedPeer) != 0) return;
+  rte_mbuf* m = core.originate();
+  if (m == nullptr) return;
+  std::memcpy(rte_pktmbuf_append(m, session::kReportBytes), message.report.data(), session::kReportBytes);
+  meta(m).outer_ecn = 0;
+  seal_flush(core);
+  const session::PathCounts counts = core.shard.path_counts(message.slot, message.a);
+  seal_push(core,
+            SealEntry{m, message.slot, session::kReportStream, session::kReportFlags, message.a, Via::kPath});
+  Message sealed = message;
+  sealed.sealed = SealedReport{core.now_tsc, counts.sent_bytes, counts.sent_pkts, counts.origin};
+  answer(core, sealed, MessageKind::kReportSent);
+}
+
 // Begins to wait for what siblings handed over until now; there is room, or no command would have been taken.
 void start_fence(Core& core, const Message& message) {
   Fence& fence = core.fences[(core.fence_head + core.fence_count++) % kMaxFences];
@@ -100,6 +117,9 @@ void session_command(Core& core, const Message& m) {
       break;
     case MessageKind::kAheadBudget:
       commands.grant_ahead(m.slot, m.generation, m.c);
+      break;
+    case MessageKind::kUnwatch:
+      commands.unwatch(m.slot, m.generation);
       break;
     case MessageKind::kSetAlias:
       commands.set_alias(m.slot, m.generation, m.c);
@@ -148,6 +168,8 @@ void carry_out(Core& core, const Message& m, Packets& returned) {
       return answered_command(core, m);
     case MessageKind::kSendPathValidation:
       return send_path_validation(core, m);
+    case MessageKind::kSendReport:
+      return send_report(core, m);
     case MessageKind::kListen:
       return listen(core, m);
     case MessageKind::kFence:
@@ -210,6 +232,9 @@ void pay_slot(Core& core, std::uint32_t slot) {
   if (owed & session::kPendingSeqLow) pay(session::kPendingSeqLow, report_sequences(core, slot, hot));
   if (owed & session::kPendingDead) {
     pay(session::kPendingDead, report(core, slot, hot, MessageKind::kDead, 0));
+  }
+  if (owed & session::kPendingMoved) {
+    pay(session::kPendingMoved, report(core, slot, hot, MessageKind::kMoved, 0));
   }
   core.shard.settle(slot, paid);
 }

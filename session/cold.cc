@@ -121,7 +121,7 @@ SessionInit SessionControl::initial() const {
   init.current = s.initial_keys;
   init.suite = s.identity.suite;
   init.tx_streams = s.policy.tx_streams;
-  unsigned flags = s.identity.role == Role::kInitiator ? unsigned{kInitiator} : 0U;
+  unsigned flags = 0;
   if (s.policy.unmodified_peer) flags |= kUnmodifiedPeer;
   if (s.policy.keep_previous_only) flags |= kKeepPreviousOnly;
   if (s.before != nullptr) flags |= kResumed;

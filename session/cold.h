@@ -235,6 +235,8 @@ class SessionControl {
   // An authentic packet, the newest of its stream and no PATH_VALIDATION, came from an address pair that no
   // slot has (PathManager::on_source).
   void on_source(std::uint8_t path, const PathEnds& ends, std::uint32_t bytes, std::uint64_t now_ns);
+  // What the peer's receiver reports say of a path (PathManager::on_capacity).
+  void on_capacity(std::uint8_t path, std::uint64_t bps, bool full, std::uint64_t now_ns);
   void on_unvalidated_path(std::uint8_t path);  // authentic data was dropped by the path gate
   // Packets received and sent so far, from the owner's counters; only growth matters (rekey_interval_ns,
   // probes of paths). Call it before on_timer().

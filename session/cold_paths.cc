@@ -102,6 +102,10 @@ void SessionControl::on_source(std::uint8_t path, const PathEnds& ends, std::uin
   s.pump_paths(now_ns);
 }
 
+void SessionControl::on_capacity(std::uint8_t path, std::uint64_t bps, bool full, std::uint64_t now_ns) {
+  impl_->manager.on_capacity(path, bps, full, now_ns);
+}
+
 void SessionControl::on_unvalidated_path(std::uint8_t path) {
   impl_->paths.note_data(path);
 }

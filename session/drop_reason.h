@@ -44,6 +44,8 @@ namespace session {
   X(kWindowUpdateLength,  "window_update_length", "WINDOW_UPDATE plaintext is not 4 bytes")            \
   X(kPathValidationLength,"path_validation_length","PATH_VALIDATION plaintext is not 32 bytes")        \
   X(kPathRate,            "path_rate",            "challenges and echoes beyond the rate of a session")  \
+  X(kReportMalformed,     "report_malformed",     "receiver report of another form or about another path") \
+  X(kReportRate,          "report_rate",          "receiver reports beyond the rate of a session")     \
   X(kStreamNoRoom,        "stream_no_room",       "reliable data that its stream has no room for now") \
   X(kCoalescedHeader,     "coalesced_header",     "bundle without a complete count")                   \
   X(kCoalescedPart,       "coalesced_part",       "bundle with fewer complete parts than announced")   \
@@ -84,6 +86,7 @@ namespace session {
   X(kConsumedPathValidation, "path_validation","path challenges and echoes")                           \
   X(kConsumedAck,            "ack",            "acknowledgements")                                     \
   X(kConsumedWindowUpdate,   "window_update",  "flow-control credit")                                  \
+  X(kConsumedReport,         "receiver_report","receiver reports of hardened peers")                  \
   X(kConsumedEmpty,          "empty",          "authentic packets without payload")                    \
   X(kConsumedTransformed,    "transformed",    "replaced by fragments or by an ICMP answer")
 // clang-format on

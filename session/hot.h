@@ -57,6 +57,7 @@ enum PendingBits : std::uint8_t {
   kPendingHeard = 1 << 2,     // first authentic packet of this incarnation
   kPendingDead = 1 << 3,      // epoch 255 is used up
   kPendingPrevious = 1 << 4,  // `previous` (or older) was given up early; keys are in the retired list
+  kPendingMoved = 1 << 5,     // traffic moves and control does not watch it yet (kWatched)
 };
 
 // One sending stream. Sequences only grow; the counter lives as long as the session (W-04, W-06).
@@ -156,7 +157,8 @@ struct alignas(64) SessionHot {
 };
 
 enum SessionFlags : std::uint8_t {
-  kInitiator = 1 << 0,  // role, for whoever prints it; keys are already the right way round
+  // The worker's own: control was told that traffic moves, or nobody wants to know (an unmodified peer).
+  kWatched = 1 << 0,
   kUnmodifiedPeer = 1 << 1,
   kMssClamp = 1 << 2,
   kKeepPreviousOnly = 1 << 3,  // keep one previous epoch even after a jump

@@ -211,6 +211,16 @@ void PathManager::on_traffic(std::uint64_t rx_pkts, std::uint64_t tx_pkts, std::
   s.rx_traffic = std::max(s.rx_traffic, rx_traffic);
 }
 
+void PathManager::on_capacity(std::uint8_t slot, std::uint64_t bps, bool full, std::uint64_t now_ns) {
+  if (slot >= impl_->slot_count()) return;
+  impl_->slots[slot].capacity_bps = bps;
+  if (full) impl_->slots[slot].full_ns = now_ns;
+}
+
+std::uint64_t PathManager::migrations(std::uint8_t slot) const {
+  return slot < impl_->slot_count() ? impl_->slots[slot].migrations : 0;
+}
+
 void PathManager::on_timer(std::uint64_t now_ns) {
   Impl& s = *impl_;
   s.run_candidates(now_ns);

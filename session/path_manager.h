@@ -53,6 +53,10 @@
 //   once; probes_lost_down in a row are down, two echoes are up again. Where there is an alternative and
 //   traffic flows, slots in use are probed every max(8 srtt, 200 ms), at most probe_interval_ns apart. A
 //   session with one address is probed only while its traffic flows.
+// - Shares of kWeighted that the configuration leaves open go by bandwidth as soon as each such slot has an
+//   estimate and one of them was full within kCapacityMemoryNs; a slot that was not counts a quarter more
+//   than it was seen to carry, or it would never be given more. Until then they go by quality, 1 / (srtt * (1
+//   + loss)). Either way a share moves by at most kShareStep of the whole a second.
 // - kWeighted moves whole streams, and only when a slot's share is off by two streams or a slot came or went:
 //   inside a stream packets keep one way. Order and the peer's window see a difference of delay only at such
 //   a move, of at most one delay difference's worth of one stream's packets.
@@ -154,6 +158,9 @@ class PathManager {
   static constexpr unsigned kMaxCandidates = 4;  // of a session, all slots together
   static constexpr unsigned kAttemptSends = 5;
   static constexpr std::uint64_t kMoveGapNs = 100'000'000;
+  // How long a full slot tells by how much others should carry: load comes in waves of minutes.
+  static constexpr std::uint64_t kCapacityMemoryNs = 60'000'000'000;
+  static constexpr double kShareStep = 1.0 / 8;  // two of sixteen streams a second
   // Ids of challenges to candidates, in turn; data and probes never use them.
   static constexpr std::uint8_t kFirstChallengeId = 128;
   static constexpr std::uint8_t kLastChallengeId = 250;
@@ -178,6 +185,10 @@ class PathManager {
   // Packets received and sent so far, all slots together; only growth matters.
   void on_traffic(std::uint64_t rx_pkts, std::uint64_t tx_pkts, std::uint64_t now_ns);
 
+  // What a slot's estimator says it carries, bytes a second. `full`: it carried all it can then; otherwise
+  // the figure is what was sent, a lower bound.
+  void on_capacity(std::uint8_t slot, std::uint64_t bps, bool full, std::uint64_t now_ns);
+
   // ---- what an operator asks
   // Validates `ends` for a slot and moves there. False: no such slot, or the same address already.
   bool migrate(std::uint8_t slot, const PathEnds& ends, std::uint64_t now_ns);
@@ -198,6 +209,8 @@ class PathManager {
   [[nodiscard]] bool validated(std::uint8_t path_id) const;
   // Last validated pair of slot 0, for the state store.
   [[nodiscard]] const PathEnds& primary() const;
+  // Times that the slot's address changed.
+  [[nodiscard]] std::uint64_t migrations(std::uint8_t slot) const;
   [[nodiscard]] bool migrating() const;  // a candidate of a slot in use is being validated
   [[nodiscard]] std::vector<PathSlotView> view() const;
   // Every pair that packets may be sent to or awaited from: of slots, fallbacks and candidates, into `out`.

@@ -316,6 +316,7 @@ void PathManager::Impl::move(std::uint8_t index, const PathEnds& ends, const Rou
   slot.pulse.next_ns = now_ns;
   slot.moved_ns = now_ns;
   ++slot.migrations;
+  slot.capacity_bps = slot.full_ns = 0;  // of another path
   // Where the peer was before it came here is not where it goes next: only newer packets say so.
   for (Candidate& c : candidates) {
     if (c.slot == index && !c.named) c.wants_move = false;

@@ -152,6 +152,8 @@ struct Slot {
   std::uint64_t probes_sent_before = 0;  // at addresses that were left
   std::uint64_t probes_answered_before = 0;
   std::uint64_t migrations = 0;
+  std::uint64_t capacity_bps = 0;  // 0: no estimate
+  std::uint64_t full_ns = 0;       // when it was last seen full; 0: never
 };
 
 struct PathManager::Impl {
@@ -222,8 +224,11 @@ struct PathManager::Impl {
   bool usable(std::uint8_t slot) const;
   void choose_active(std::uint64_t now_ns);
   std::uint8_t best(std::uint8_t except) const;
-  void spread(PathSchedule& out);
-  std::array<double, kTxPaths> shares() const;
+  void spread(PathSchedule& out, std::uint64_t now_ns);
+  bool capacities_tell(std::uint64_t now_ns) const;
+  double quality(std::uint8_t slot, bool by_capacity, std::uint64_t now_ns) const;
+  std::array<double, kTxPaths> wanted_shares(std::uint64_t now_ns) const;
+  std::array<double, kTxPaths> shares(unsigned usable, std::uint64_t now_ns);
   void fill_quota(PathSchedule& out, const std::array<unsigned, kTxPaths>& quota) const;
   void rebuild(std::uint64_t now_ns);
   bool in_use(std::uint8_t slot) const;
@@ -264,6 +269,8 @@ struct PathManager::Impl {
   std::uint64_t better_since_ns = 0;
   std::array<unsigned, kTxPaths> quota{};
   unsigned usable_bits = 0;
+  std::array<double, kTxPaths> share{};
+  std::uint64_t share_ns = 0;
 };
 
 }  // namespace session

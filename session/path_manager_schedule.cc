@@ -14,6 +14,13 @@ double cost(const Slot& slot) {
   return static_cast<double>(std::max<std::uint64_t>(slot.pulse.rtt.srtt_ns, 1));
 }
 
+// What a slot that was not full may carry beyond what it was seen to.
+constexpr double kRoomAbove = 1.25;
+
+bool was_full(const Slot& slot, std::uint64_t now_ns) {
+  return slot.full_ns != 0 && now_ns < slot.full_ns + PathManager::kCapacityMemoryNs;
+}
+
 bool same(const PathSchedule& a, const PathSchedule& b) {
   if (a.count != b.count || a.primary != b.primary || a.second != b.second) return false;
   return std::equal(a.slot.begin(), a.slot.begin() + a.count, b.slot.begin(),
@@ -61,28 +68,62 @@ void PathManager::Impl::choose_active(std::uint64_t now_ns) {
   better = kNoPath;
 }
 
-// Share of each usable slot in the streams, by the configured weights; a weight of 0 stands for the measured
-// quality 1 / (srtt * (1 + loss)), in the scale of the mean of what is measured.
-std::array<double, kTxPaths> PathManager::Impl::shares() const {
-  std::array<double, kTxPaths> quality{};
-  std::array<double, kTxPaths> share{};
-  double sum = 0;
-  unsigned measured = 0;
+bool PathManager::Impl::capacities_tell(std::uint64_t now_ns) const {
+  bool full = false;
   for (std::uint8_t i = 0; i < slot_count(); ++i) {
     if (!usable(i) || policy.weight[i] != 0) continue;
-    const double srtt = slots[i].pulse.rtt.known ? cost(slots[i]) : static_cast<double>(kPatienceNs);
-    quality[i] = 1 / (srtt * (1 + slots[i].pulse.loss));
-    sum += quality[i];
-    ++measured;
+    if (slots[i].capacity_bps == 0) return false;
+    full = full || was_full(slots[i], now_ns);
+  }
+  return full;
+}
+
+double PathManager::Impl::quality(std::uint8_t index, bool by_capacity, std::uint64_t now_ns) const {
+  const Slot& slot = slots[index];
+  if (by_capacity) return static_cast<double>(slot.capacity_bps) * (was_full(slot, now_ns) ? 1 : kRoomAbove);
+  const double srtt = slot.pulse.rtt.known ? cost(slot) : static_cast<double>(kPatienceNs);
+  return 1 / (srtt * (1 + slot.pulse.loss));
+}
+
+// Share of each usable slot in the streams, by the configured weights; a weight of 0 stands for what is
+// measured, in the scale of the mean of what is measured.
+std::array<double, kTxPaths> PathManager::Impl::wanted_shares(std::uint64_t now_ns) const {
+  std::array<double, kTxPaths> measured{};
+  std::array<double, kTxPaths> wanted{};
+  const bool by_capacity = capacities_tell(now_ns);
+  double sum = 0;
+  unsigned count = 0;
+  for (std::uint8_t i = 0; i < slot_count(); ++i) {
+    if (!usable(i) || policy.weight[i] != 0) continue;
+    measured[i] = quality(i, by_capacity, now_ns);
+    sum += measured[i];
+    ++count;
   }
   double total = 0;
   for (std::uint8_t i = 0; i < slot_count(); ++i) {
     if (!usable(i)) continue;
-    share[i] = policy.weight[i] != 0 ? policy.weight[i] : quality[i] / sum * measured;
+    wanted[i] = policy.weight[i] != 0 ? policy.weight[i] : measured[i] / sum * count;
+    total += wanted[i];
+  }
+  for (double& one : wanted) one = total > 0 ? one / total : 0;
+  return wanted;
+}
+
+// What is wanted, approached at a bounded pace; at once when slots came or went.
+std::array<double, kTxPaths> PathManager::Impl::shares(unsigned usable_now, std::uint64_t now_ns) {
+  const auto wanted = wanted_shares(now_ns);
+  const bool anew = usable_now != usable_bits || share_ns == 0;
+  const double elapsed_s = static_cast<double>(now_ns - std::min(share_ns, now_ns)) / 1e9;
+  const double step = anew ? 1 : std::min(1.0, elapsed_s * kShareStep);
+  double total = 0;
+  for (unsigned i = 0; i < kTxPaths; ++i) {
+    share[i] += std::clamp(wanted[i] - share[i], -step, step);
     total += share[i];
   }
-  for (double& one : share) one = total > 0 ? one / total : 0;
-  return share;
+  share_ns = now_ns;
+  auto out = share;
+  for (double& one : out) one = total > 0 ? one / total : 0;
+  return out;
 }
 
 // Streams stay where they are while their slot has room for them.
@@ -107,21 +148,21 @@ void PathManager::Impl::fill_quota(PathSchedule& out, const std::array<unsigned,
 }
 
 // Largest remainders. Small changes of what is measured move nothing.
-void PathManager::Impl::spread(PathSchedule& out) {
-  const auto share = shares();
+void PathManager::Impl::spread(PathSchedule& out, std::uint64_t now_ns) {
+  unsigned bits = 0;
+  for (std::uint8_t i = 0; i < slot_count(); ++i) bits |= usable(i) ? 1U << i : 0U;
+  if (bits == 0) return;
+  const auto part = shares(bits, now_ns);
   const unsigned streams = std::min<unsigned>(policy.tx_streams, kTxStreams - 1);
   std::array<unsigned, kTxPaths> want{};
   std::array<double, kTxPaths> rest{};
   unsigned given = 0;
-  unsigned bits = 0;
   for (std::uint8_t i = 0; i < slot_count(); ++i) {
-    const double exact = share[i] * streams;
+    const double exact = part[i] * streams;
     want[i] = static_cast<unsigned>(std::floor(exact));
     rest[i] = exact - want[i];
     given += want[i];
-    bits |= usable(i) ? 1U << i : 0U;
   }
-  if (bits == 0) return;
   for (; given < streams; ++given) {
     const auto at = static_cast<std::size_t>(std::max_element(rest.begin(), rest.end()) - rest.begin());
     ++want[at];
@@ -143,7 +184,7 @@ void PathManager::Impl::rebuild(std::uint64_t now_ns) {
   }
   out.primary.fill(active);
   out.second.fill(kNoPath);
-  if (!policy.unmodified_peer && policy.scheduler == PathScheduler::kWeighted) spread(out);
+  if (!policy.unmodified_peer && policy.scheduler == PathScheduler::kWeighted) spread(out, now_ns);
   if (!policy.unmodified_peer && policy.scheduler == PathScheduler::kDuplicate) {
     const unsigned streams = std::min<unsigned>(policy.tx_streams, kTxStreams - 1);
     std::fill_n(out.second.begin() + 1, streams, best(active));

@@ -22,15 +22,25 @@ struct PathTraffic {
   std::uint64_t rx_bytes = 0;
 };
 
+// What receiver reports are made of: by the path id of the header, without reports, challenges and probes.
+struct PathFlowCounts {
+  std::uint64_t sent_bytes = 0;  // plaintext
+  std::uint64_t received_bytes = 0;
+  std::uint64_t received_tsc = 0;  // when the last one arrived
+  std::uint64_t sent_pkts = 0;
+  std::uint64_t received_pkts = 0;  // that verified, whatever the window said then
+};
+
 struct alignas(64) PathSet {
   std::array<OuterTemplate, kTxPaths> outer{};
   std::array<PathTraffic, kTxPaths> traffic{};
+  std::array<PathFlowCounts, kTxPaths> flow{};     // by path id
   std::array<std::uint8_t, kTxStreams> primary{};  // index into outer, by stream
   std::array<std::uint8_t, kTxStreams> second{};   // where a copy goes as well, or kNoPathSlot
   std::uint32_t count = 0;                         // of outer
   std::uint32_t owner = kNone;                     // slot of the session
   std::uint32_t next_free = kNone;
 };
-static_assert(sizeof(PathSet) == 8 * 64);
+static_assert(sizeof(PathSet) == 10 * 64);
 
 }  // namespace session

@@ -101,11 +101,11 @@ void ReportSender::on_received(std::uint32_t packets, std::uint64_t bytes, std::
   interval_packets_ += packets;
 }
 
-void ReportSender::on_report(const ReceiverReport& report, std::uint64_t now_ns) {
+void ReportSender::on_report(const ReceiverReport& report, std::uint64_t now_ns, std::uint32_t behind) {
   if (!replaces(report.number, echo_number_)) return;
   echo_number_ = report.number;
   echo_at_ns_ = now_ns;
-  echo_received_packets_ = received_packets_;
+  echo_received_packets_ = received_packets_ - std::min<std::uint64_t>(behind, received_packets_);
 }
 
 std::uint64_t ReportSender::due_at_ns(std::uint64_t rtt_ns) const {
@@ -205,8 +205,9 @@ bool ReportReader::read(const ReceiverReport& report, const SentTotals& sent, st
   }
   const std::uint64_t possible = possible_bytes(sent);
   if (report.interval_bytes > possible) ++counters_.implausible;
+  full_ = path_was_full(loss, rtt_ns, flow);
   flow.on_report(std::min(report.interval_bytes, possible), std::uint64_t{report.interval_us} * kUsNs, rtt_ns,
-                 loss.packets, loss.lost, !path_was_full(loss, rtt_ns, flow), now_ns);
+                 loss.packets, loss.lost, !full_, now_ns);
   return true;
 }
 

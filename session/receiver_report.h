@@ -28,6 +28,7 @@
 #include <optional>
 #include <span>
 
+#include "session/path_counts.h"
 #include "session/path_flow.h"
 #include "session/wire.h"
 
@@ -36,8 +37,6 @@ namespace session {
 inline constexpr std::size_t kReportBytes = 40;
 inline constexpr std::uint8_t kReportKind = 0x52;
 inline constexpr std::uint8_t kReportVersion = 1;
-inline constexpr std::uint16_t kReportFlags = kFlagEncrypted | kFlagControl;
-inline constexpr std::uint16_t kReportStream = 0;
 // A report costs 109 bytes of UDP payload: at most about 1 kB a second each way.
 inline constexpr std::uint64_t kReportIntervalNs = 100'000'000;
 
@@ -72,8 +71,9 @@ class ReportSender {
   // that verified, also when the window then refused them as copies of what came over another path.
   void on_sent(std::uint32_t packets, std::uint64_t bytes, std::uint64_t now_ns);
   void on_received(std::uint32_t packets, std::uint64_t bytes, std::uint64_t now_ns);
-  // A report of the peer about this path arrived, after everything that on_received() was told.
-  void on_report(const ReceiverReport& report, std::uint64_t now_ns);
+  // A report of the peer about this path arrived. `behind`: packets that on_received() was told of already
+  // although they came later.
+  void on_report(const ReceiverReport& report, std::uint64_t now_ns, std::uint32_t behind = 0);
 
   // When the next one is due; UINT64_MAX: nothing moved since the last one, silence.
   [[nodiscard]] std::uint64_t due_at_ns(std::uint64_t rtt_ns) const;
@@ -120,6 +120,8 @@ class ReportReader {
   // Share of packets that this path loses, in millionths, averaged over eight reports.
   [[nodiscard]] std::uint32_t loss_ppm() const { return static_cast<std::uint32_t>(loss_ppm_x8_ / 8); }
   [[nodiscard]] const ReportCounters& counters() const { return counters_; }
+  // The last news was of a path that carried all it can: its rate is the path's, not the sender's.
+  [[nodiscard]] bool full() const { return full_; }
 
  private:
   struct Own {
@@ -149,6 +151,7 @@ class ReportReader {
   std::uint64_t surplus_ = 0;  // heard beyond what was sent before it: neighbours of our report in disorder
   std::uint32_t last_own_ = 0;
   std::uint64_t loss_ppm_x8_ = 0;
+  bool full_ = false;
   ReportCounters counters_;
 };
 

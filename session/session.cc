@@ -8,6 +8,7 @@
 
 #include "crypto/secret.h"
 #include "session/bundle.h"
+#include "session/receiver_report.h"
 #include "session/source_tag.h"
 
 namespace session {
@@ -201,6 +202,11 @@ void Session::act(Received& out, const RxOutcome& outcome, const RxFields& field
       out.kind = Received::Kind::kWindowUpdate;
       out.credit = load_be32(text_.data());
       out.fin = false;
+      return;
+    case RxAction::kReport:  // streams have acknowledgements to measure by
+      out.fin = false;
+      out.kind = Received::Kind::kReport;
+      if (!decode_report(text_)) out = dropped(std::move(out), DropReason::kReportMalformed);
       return;
     case RxAction::kPathValidation:
       out.fin = false;

@@ -70,6 +70,7 @@ struct Received {
     kPathEcho,       // a challenge; its echo is among the datagrams to send
     kPathValidated,  // the echo of ours
     kPathIgnored,
+    kReport,  // a receiver report about tunnel traffic; streams need none
   };
   Kind kind = Kind::kDropped;
   DropReason drop = DropReason::kNone;  // for kDropped

@@ -46,7 +46,8 @@ std::size_t Shard::bytes_needed(const ShardLimits& limits) {
          round_up(StreamWindows::bytes_needed(window_limits(limits))) +
          round_up(std::size_t{limits.older_blocks} * sizeof(OlderEpochs)) +
          round_up(std::size_t{limits.path_sets} * sizeof(PathSet)) +
-         2 * round_up(std::size_t{limits.sessions} * sizeof(std::uint32_t)) +
+         3 * round_up(std::size_t{limits.sessions} * sizeof(std::uint32_t)) +
+         round_up(std::size_t{limits.sessions} * sizeof(PathAside)) +
          round_up(std::size_t{limits.keys} * sizeof(std::uint32_t));
 }
 
@@ -67,6 +68,9 @@ Shard::Shard(const ShardLimits& limits, std::span<const crypto::KeySlot> keys, s
   init_path_sets(carver.take(std::size_t{limits.path_sets} * sizeof(PathSet)));
   path_due_ms_ = reinterpret_cast<std::uint32_t*>(
       carver.take(std::size_t{limits.sessions} * sizeof(std::uint32_t)).data());
+  report_due_ms_ = reinterpret_cast<std::uint32_t*>(
+      carver.take(std::size_t{limits.sessions} * sizeof(std::uint32_t)).data());
+  aside_ = reinterpret_cast<PathAside*>(carver.take(std::size_t{limits.sessions} * sizeof(PathAside)).data());
   dynamic_first_ = reinterpret_cast<std::uint32_t*>(
       carver.take(std::size_t{limits.sessions} * sizeof(std::uint32_t)).data());
   retired_ =

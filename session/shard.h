@@ -17,6 +17,7 @@
 #include "crypto/aead.h"
 #include "session/drop_reason.h"
 #include "session/hot.h"
+#include "session/path_counts.h"
 #include "session/path_set.h"
 #include "session/stream_windows.h"
 #include "session/table.h"
@@ -82,6 +83,7 @@ enum class RxAction : std::uint8_t {
   kAck,             // 4 bytes
   kWindowUpdate,    // 4 bytes
   kPathValidation,  // 32 bytes
+  kReport,          // 40 bytes of a receiver report, content not yet checked; never of an unmodified peer
 };
 struct RxOutcome {
   RxAction action = RxAction::kDrop;
@@ -144,6 +146,8 @@ class Shard {
   // floods them must cost neither control's time nor the room that other sessions need in the ring. A refusal
   // is counted. now_ms: worker clock.
   [[nodiscard]] bool take_path_report(std::uint32_t slot, std::uint32_t now_ms);
+  // The same for receiver reports, with a budget of their own.
+  [[nodiscard]] bool take_receiver_report(std::uint32_t slot, std::uint32_t now_ms);
 
   // ---- transmit
   // Takes the next sequence of `stream` (< kTxStreams) for one packet, after the rekey decision
@@ -182,6 +186,20 @@ class Shard {
     return index == kNoPathSet ? nullptr : &sets_[index];
   }
   [[nodiscard]] std::uint32_t free_path_sets() const { return free_path_sets_; }
+  // A packet was sealed for header path id `path`, `text_bytes` of plaintext. Reports, challenges and probes
+  // are told apart from traffic here; the rest of a session with one path costs nothing but the question.
+  void note_sent(std::uint32_t slot, std::uint8_t path, std::uint16_t stream, std::uint16_t flags,
+                 std::uint32_t text_bytes) {
+    SessionHot& hot = hot_[slot];
+    const bool aside = path != 0 || flags == kReportFlags || hot.path_set != kNoPathSet;
+    if (aside && !note_sent_aside(slot, path, stream, flags, text_bytes)) [[unlikely]]
+      return;
+    if ((hot.session_flags & kWatched) == 0) [[unlikely]]
+      watch(slot);
+  }
+  // What was sent and received over a path so far. Any thread: then the parts may be of slightly different
+  // moments, and the session may have changed hands meanwhile.
+  [[nodiscard]] PathCounts path_counts(std::uint32_t slot, std::uint8_t path) const;
 
   // ---- owed to control
   // Slots with pending bits, first in first out; returns kNone when there are none. The caller clears the
@@ -216,6 +234,14 @@ class Shard {
   TxGrant reseal(std::uint32_t slot, TxStream& counter, std::uint32_t sequence, unsigned image_epoch);
   bool note_source(SessionHot& hot, const RxFields& fields, std::uint32_t text_bytes, std::uint32_t source,
                    RxAction action);
+  bool note_sent_aside(std::uint32_t slot, std::uint8_t path, std::uint16_t stream, std::uint16_t flags,
+                       std::uint32_t text_bytes);
+  RxOutcome judge(std::uint32_t slot, const RxFields& fields, std::uint32_t text_bytes, std::uint64_t now_tsc,
+                  std::uint32_t source, bool has_room);
+  void note_aside(std::uint32_t slot, bool accepted, std::uint32_t text_bytes);
+  bool note_received_aside(std::uint32_t slot, const RxFields& fields, std::uint32_t text_bytes,
+                           std::uint64_t now_tsc);
+  void watch(std::uint32_t slot);
   void init_path_sets(std::span<std::byte> memory);
   PathSet* take_path_set(std::uint32_t slot);
   void release_path_set(SessionHot& hot);
@@ -230,6 +256,8 @@ class Shard {
   std::uint32_t older_free_ = kNone;
   PathSet* sets_ = nullptr;
   std::uint32_t* path_due_ms_ = nullptr;  // a slot's PATH_VALIDATION reports so far are paid for at this time
+  std::uint32_t* report_due_ms_ = nullptr;  // the same of receiver reports
+  PathAside* aside_ = nullptr;              // by slot
   std::uint32_t* dynamic_first_ = nullptr;  // by slot
   std::uint32_t set_free_ = kNone;
   std::uint32_t free_path_sets_ = 0;

@@ -50,6 +50,7 @@ bool ShardCommands::add(const SessionInit& init) {
   }
   set_up(shard_.hot_[init.slot], init);
   shard_.dynamic_first_[init.slot] = init.seq_start[kDynamicFirst];
+  shard_.aside_[init.slot] = PathAside{};
   return true;
 }
 
@@ -64,8 +65,9 @@ void ShardCommands::set_up(SessionHot& hot, const SessionInit& init) {
   hot.generation = init.generation;
   hot.suite = init.suite;
   hot.tx_streams = init.tx_streams;
-  constexpr unsigned kOwn = kDynamicStreams | kUnderWay;
+  constexpr unsigned kOwn = kDynamicStreams | kUnderWay | kWatched;
   hot.session_flags = static_cast<std::uint8_t>(init.session_flags & ~kOwn);
+  if ((hot.session_flags & kUnmodifiedPeer) != 0) hot.session_flags |= kWatched;  // it never gets reports
   hot.rekey_soft_limit = std::clamp<std::uint64_t>(init.rekey_soft_limit, 1, kAeadMaxInvocations);
   hot.seq_rekey_watermark = std::clamp<std::uint32_t>(init.seq_rekey_watermark, 1, SEQ_REKEY_WATERMARK);
   hot.outer = init.outer;

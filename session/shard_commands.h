@@ -81,6 +81,8 @@ class ShardCommands {
   bool set_alias(std::uint32_t slot, std::uint32_t generation, std::uint32_t hop_word);
   bool set_path_validated(std::uint32_t slot, std::uint32_t generation, std::uint8_t path, bool validated);
   bool set_state(std::uint32_t slot, std::uint32_t generation, LifeState state);
+  // Control stopped to watch the session's traffic: when it moves again kPendingMoved says so.
+  bool unwatch(std::uint32_t slot, std::uint32_t generation);
   // Own rekey now (an operator asked): a swap to next if it is there; false when it is not.
   bool rekey(std::uint32_t slot, std::uint32_t generation);
 

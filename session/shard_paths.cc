@@ -21,6 +21,10 @@ constexpr std::uint32_t kHintBurst = 16;
 constexpr std::uint32_t kReportMs = 5;
 constexpr std::uint32_t kReportBurst = 64;
 
+// Receiver reports, likewise.
+constexpr std::uint32_t kReceiverReportMs = 10;
+constexpr std::uint32_t kReceiverReportBurst = 64;
+
 constexpr std::uint8_t kLength4 = 28;
 
 // A budget of one every `gap_ms` and `burst` at once, as the time at which all that was taken is paid for.
@@ -111,7 +115,96 @@ bool Shard::take_source_hint(std::uint32_t slot, std::uint32_t source, std::uint
 bool Shard::take_path_report(std::uint32_t slot, std::uint32_t now_ms) {
   if (take_from(path_due_ms_[slot], now_ms, kReportMs, kReportBurst)) return true;
   ++hot_[slot].rx_other_drops;
+  ++aside_[slot].rx_refused;
   return false;
+}
+
+// An honest peer sends at most ten a second of each of four paths.
+bool Shard::take_receiver_report(std::uint32_t slot, std::uint32_t now_ms) {
+  if (take_from(report_due_ms_[slot], now_ms, kReceiverReportMs, kReceiverReportBurst)) return true;
+  ++hot_[slot].rx_other_drops;
+  ++aside_[slot].rx_refused;
+  return false;
+}
+
+// Traffic moves: control looks at it from now on, until it unwatches.
+void Shard::watch(std::uint32_t slot) {
+  hot_[slot].session_flags |= kWatched;
+  mark_pending(slot, kPendingMoved);
+}
+
+// True: traffic of a path.
+bool Shard::note_sent_aside(std::uint32_t slot, std::uint8_t path, std::uint16_t stream, std::uint16_t flags,
+                            std::uint32_t text_bytes) {
+  const SessionHot& hot = hot_[slot];
+  const bool report = flags == kReportFlags && stream == kReportStream;
+  if (hot.path_set == kNoPathSet) {
+    if (path == 0 && !report) return true;
+    ++aside_[slot].tx_pkts;
+    aside_[slot].tx_bytes += text_bytes;
+    return false;
+  }
+  if (path >= kTxPaths || report) return false;
+  PathFlowCounts& flow = sets_[hot.path_set].flow[path];
+  ++flow.sent_pkts;
+  flow.sent_bytes += text_bytes;
+  return true;
+}
+
+// The same of a packet that verified. With several paths the window has no say: a copy that it refuses came
+// over another path than the original.
+bool Shard::note_received_aside(std::uint32_t slot, const RxFields& fields, std::uint32_t text_bytes,
+                                std::uint64_t now_tsc) {
+  const SessionHot& hot = hot_[slot];
+  const bool report = fields.flags == kReportFlags && fields.stream == kReportStream;
+  if (hot.path_set == kNoPathSet) return fields.path == 0 && !report;
+  if (fields.path >= kTxPaths || report) return false;
+  PathFlowCounts& flow = sets_[hot.path_set].flow[fields.path];
+  ++flow.received_pkts;
+  flow.received_bytes += text_bytes;
+  flow.received_tsc = now_tsc;
+  return true;
+}
+
+void Shard::note_aside(std::uint32_t slot, bool accepted, std::uint32_t text_bytes) {
+  PathAside& aside = aside_[slot];
+  if (!accepted) {
+    ++aside.rx_refused;
+    return;
+  }
+  ++aside.rx_pkts;
+  aside.rx_bytes += text_bytes;
+}
+
+PathCounts Shard::path_counts(std::uint32_t slot, std::uint8_t path) const {
+  const auto read = [](const auto& word) { return __atomic_load_n(&word, __ATOMIC_RELAXED); };
+  const SessionHot& hot = hot_[slot];
+  PathCounts out;
+  out.origin = read(hot.path_set);
+  if (out.origin != kNoPathSet) {
+    if (path >= kTxPaths) return out;
+    const PathFlowCounts& flow = sets_[out.origin].flow[path];
+    const std::uint64_t sent = read(flow.sent_pkts);
+    const std::uint64_t received = read(flow.received_pkts);
+    out.sent_pkts = static_cast<std::uint32_t>(sent);
+    out.received_pkts = static_cast<std::uint32_t>(received);
+    out.sent_bytes = read(flow.sent_bytes) + kPacketOverheadBytes * sent;
+    out.received_bytes = read(flow.received_bytes) + kPacketOverheadBytes * received;
+    out.received_tsc = read(flow.received_tsc);
+    return out;
+  }
+  if (path != 0) return out;
+  const PathAside& aside = aside_[slot];
+  const std::uint64_t sent = read(hot.tx_pkts) - read(aside.tx_pkts);
+  const std::uint64_t accepted = read(hot.rx_pkts) - read(aside.rx_pkts);
+  const std::uint64_t refused =
+      std::uint64_t{read(hot.rx_replayed)} + read(hot.rx_other_drops) - read(aside.rx_refused);
+  out.sent_pkts = static_cast<std::uint32_t>(sent);
+  out.received_pkts = static_cast<std::uint32_t>(accepted + refused);
+  out.sent_bytes = read(hot.tx_bytes) - read(aside.tx_bytes) + kPacketOverheadBytes * sent;
+  out.received_bytes = read(hot.rx_bytes) - read(aside.rx_bytes) + kPacketOverheadBytes * accepted;
+  out.received_tsc = read(hot.last_rx_tsc);
+  return out;
 }
 
 void Shard::init_path_sets(std::span<std::byte> memory) {
@@ -166,6 +259,14 @@ bool ShardCommands::set_paths(PathPlan& plan) {
   write_schedule(*set, plan);
   replace_outer(hot.outer, set->outer[set->primary[1]]);
   hot.outer.inner_mtu = smallest_mtu(*set, hot.tx_streams);
+  return true;
+}
+
+bool ShardCommands::unwatch(std::uint32_t slot, std::uint32_t generation) {
+  if (!current_handle(slot, generation)) return false;
+  SessionHot& hot = shard_.hot_[slot];
+  if ((hot.session_flags & kUnmodifiedPeer) != 0) return true;
+  hot.session_flags = static_cast<std::uint8_t>(hot.session_flags & ~kWatched);
   return true;
 }
 

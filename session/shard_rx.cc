@@ -1,4 +1,5 @@
 // Receiving: which key opens a packet, and what an opened packet changes.
+#include "session/receiver_report.h"
 #include "session/shard.h"
 
 namespace session {
@@ -91,6 +92,17 @@ RxOutcome act(RxAction action) {
   return outcome;
 }
 
+// To an unmodified peer such a packet is data, and so it is from one.
+bool is_report(const SessionHot& hot, const RxFields& fields) {
+  return fields.flags == kReportFlags && fields.stream == kReportStream &&
+         (hot.session_flags & kUnmodifiedPeer) == 0;
+}
+
+RxOutcome classify_report(const RxFields& fields, std::uint32_t text_bytes) {
+  const bool good = text_bytes == kReportBytes && fields.path < kTxPaths;
+  return good ? act(RxAction::kReport) : drop(DropReason::kReportMalformed);
+}
+
 // Precedence of protocol.md 3.3 and the lengths of 3.5 to 3.7.
 RxOutcome classify(std::uint16_t flags, std::uint32_t text_bytes) {
   if ((flags & kFlagAck) != 0) {
@@ -149,7 +161,8 @@ RxPick Shard::pick_key(SessionHot& hot, const RxFields& fields, std::uint32_t no
   // authentic it is acknowledged again (W-10).
   if ((fields.flags & kFlagReliable) == 0) {
     const ReplayVerdict seen = windows_.peek(hot, fields.stream, fields.sequence);
-    if (seen != ReplayVerdict::kNew) [[unlikely]]
+    // With several paths the peer may send copies: the later one is opened, or it would look lost.
+    if (seen != ReplayVerdict::kNew && hot.path_set == kNoPathSet) [[unlikely]]
       return reject(replay_reason(seen));
   }
   return pick;
@@ -158,6 +171,21 @@ RxPick Shard::pick_key(SessionHot& hot, const RxFields& fields, std::uint32_t no
 RxOutcome Shard::accept(std::uint32_t slot, const RxFields& fields, EpochBranch /*branch*/,
                         std::uint32_t text_bytes, std::uint64_t now_tsc, std::uint32_t source,
                         bool has_room) {
+  SessionHot& hot = hot_[slot];
+  // A session that knows its one source has one path: what goes over path 0 is its traffic.
+  const bool plain = fields.path == 0 && fields.flags != kReportFlags && hot.last_source != 0;
+  const bool traffic = plain || note_received_aside(slot, fields, text_bytes, now_tsc);
+  const RxOutcome outcome = judge(slot, fields, text_bytes, now_tsc, source, has_room);
+  if (!traffic) [[unlikely]] {
+    note_aside(slot, outcome.action != RxAction::kDrop, text_bytes);
+  } else if ((hot.session_flags & kWatched) == 0 && outcome.action != RxAction::kDrop) [[unlikely]] {
+    watch(slot);
+  }
+  return outcome;
+}
+
+RxOutcome Shard::judge(std::uint32_t slot, const RxFields& fields, std::uint32_t text_bytes,
+                       std::uint64_t now_tsc, std::uint32_t source, bool has_room) {
   SessionHot& hot = hot_[slot];
   note_authentic(slot, fields.epoch);
   const bool data = is_data(fields.flags);
@@ -189,7 +217,8 @@ RxOutcome Shard::accept(std::uint32_t slot, const RxFields& fields, EpochBranch 
     ++hot.rx_other_drops;
     return drop(DropReason::kPathNotValidated);
   }
-  RxOutcome outcome = classify(fields.flags, text_bytes);
+  RxOutcome outcome =
+      is_report(hot, fields) ? classify_report(fields, text_bytes) : classify(fields.flags, text_bytes);
   if (outcome.action == RxAction::kDrop) [[unlikely]] {
     ++hot.rx_other_drops;
     return outcome;

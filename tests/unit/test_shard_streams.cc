@@ -297,7 +297,7 @@ TEST_F(ShardStreams, AHardenedPeerNeedsNoRest) {
 
 TEST_F(ShardStreams, WhatTheWorkerKnowsOfASlotEndsWithIt) {
   start(0, 1000, SEQ_REKEY_WATERMARK, 5, session::kUnmodifiedPeer | session::kUnderWay);
-  EXPECT_EQ(hot().session_flags, session::kUnmodifiedPeer);
+  EXPECT_EQ(hot().session_flags, session::kUnmodifiedPeer | session::kWatched) << "its traffic tells nothing";
 }
 
 TEST_F(ShardStreams, TheFrameCarriesTheDelayField) {
