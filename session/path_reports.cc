@@ -70,7 +70,12 @@ bool PathReports::on_report(const ReceiverReport& report, const PathCounts& coun
       path.seen.received_bytes + step(low, static_cast<std::uint32_t>(path.seen.received_bytes));
   take_received(path, counts.received_pkts, bytes, arrived_ns);
   path.sender.on_report(report, arrived_ns, step(path.seen.received_pkts, counts.received_pkts));
-  if (!path.reader.read(report, path.sender.sent(), path.at(arrived_ns), path.flow)) return false;
+  const std::uint64_t now_ns = path.at(arrived_ns);
+  if (now_ns < path.fresh_ns) {
+    PathFlow of_the_old(now_ns);
+    return path.reader.read(report, path.sender.sent(), now_ns, of_the_old);
+  }
+  if (!path.reader.read(report, path.sender.sent(), now_ns, path.flow)) return false;
   path.sampled = path.sampled || path.flow.snapshot().bottleneck_bw_bps != 0;
   return true;
 }
@@ -98,8 +103,11 @@ std::optional<ReceiverReport> PathReports::next_report(std::uint8_t id, std::uin
 
 void PathReports::moved(std::uint8_t id, std::uint64_t now_ns) {
   if (id >= paths_.size()) return;
-  paths_[id].flow = PathFlow(paths_[id].at(now_ns));
-  paths_[id].sampled = false;
+  Path& path = paths_[id];
+  const std::uint64_t rtt_ns = path.flow.smoothed_rtt_ns();
+  path.flow = PathFlow(path.at(now_ns));
+  path.sampled = false;
+  path.fresh_ns = path.now_ns + rtt_ns + 2 * std::max(rtt_ns, kReportIntervalNs);
 }
 
 bool PathReports::quiet(std::uint64_t now_ns) const {

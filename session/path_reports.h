@@ -71,6 +71,7 @@ class PathReports {
     bool seeded = false;
     bool sampled = false;
     std::uint64_t now_ns;
+    std::uint64_t fresh_ns = 0;  // until then reports tell of where the path led before
     std::uint64_t reports_sent = 0;
   };
   static bool known(Path& path, const PathCounts& counts);
