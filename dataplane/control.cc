@@ -169,6 +169,10 @@ const SessionPathCounters& Control::path_counters() const {
   return impl_->sessions.paths().counters();
 }
 
+const ReportTotals& Control::report_totals() const {
+  return impl_->sessions.report_totals();
+}
+
 std::vector<SessionView> Control::sessions() const {
   return impl_->sessions.view(impl_->clock());
 }

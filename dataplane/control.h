@@ -35,6 +35,13 @@ struct BandwidthView {
   std::uint64_t reports_refused = 0;  // stale, of unknown echoes, or telling of more than was sent
 };
 
+struct ReportTotals {
+  std::uint64_t sent = 0;   // reports handed to workers
+  std::uint64_t heard = 0;  // authentic reports of peers
+  std::uint64_t news = 0;   // of these, not overtaken and of a session that is looked at
+  std::uint64_t waits = 0;  // sessions that had to wait for their turn
+};
+
 struct SessionView {  // for show and metrics
   std::string name;
   std::string id_hex;
@@ -109,6 +116,7 @@ class Control {
   [[nodiscard]] std::vector<SessionView> sessions() const;
   [[nodiscard]] const SteeringCounters& steering() const;          // flow_steering.h
   [[nodiscard]] const SessionPathCounters& path_counters() const;  // session_paths.h
+  [[nodiscard]] const ReportTotals& report_totals() const;
   [[nodiscard]] std::vector<NeighbourView> neighbours() const;
   [[nodiscard]] StoreHealth store_health() const;
   [[nodiscard]] const EventLog& events() const;

@@ -67,6 +67,9 @@ Snapshot GatewayDoor::stats() const {
   Snapshot snapshot = take_counters(topology_, static_cast<double>(now_ns - begin_ns_) / 1e9);
   snapshot.sessions = sessions_.view(now_ns);
   snapshot.neighbours = neighbours_.view();
+  snapshot.steering = sessions_.steering();
+  snapshot.path_counters = sessions_.paths().counters();
+  snapshot.reports = sessions_.report_totals();
   return snapshot;
 }
 

@@ -52,13 +52,6 @@ inline constexpr std::size_t kKeptFlows = 8192;
 // Sessions looked at in one loop, so that many leave time for everything else; then each waits longer.
 inline constexpr unsigned kLooksPerLoop = 256;
 
-struct ReportTotals {
-  std::uint64_t sent = 0;   // reports handed to workers
-  std::uint64_t heard = 0;  // authentic reports of peers
-  std::uint64_t news = 0;   // of these, not overtaken and of a session that is looked at
-  std::uint64_t waits = 0;  // sessions that had to wait for their turn
-};
-
 // Why a session cannot be: what() names it and says what to do.
 class SessionRefusal : public std::runtime_error {
  public:

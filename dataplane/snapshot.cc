@@ -107,6 +107,7 @@ Snapshot take_snapshot(const Topology& topology, Control& control, double second
   snapshot.neighbours = control.neighbours();
   snapshot.steering = control.steering();
   snapshot.path_counters = control.path_counters();
+  snapshot.reports = control.report_totals();
   return snapshot;
 }
 

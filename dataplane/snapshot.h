@@ -59,6 +59,7 @@ struct Snapshot {
   std::vector<NeighbourView> neighbours;
   SteeringCounters steering;
   SessionPathCounters path_counters;
+  ReportTotals reports;
   std::optional<bool> pools_full;  // known once everything was taken down
 };
 

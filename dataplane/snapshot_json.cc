@@ -82,6 +82,26 @@ Json json_steering(const SteeringCounters& c) {
           {"slowest_us", c.slowest_us}};
 }
 
+Json json_reports(const ReportTotals& t) {
+  return {{"sent", t.sent}, {"heard", t.heard}, {"news", t.news}, {"waits", t.waits}};
+}
+
+Json json_bandwidth(const BandwidthView& b) {
+  const session::BandwidthSnapshot& s = b.snapshot;
+  Json out = {{"bottleneck_bw_bytes_per_s", s.bottleneck_bw_bps},
+              {"min_rtt_ms", static_cast<double>(s.min_rtt_ns) / 1e6},
+              {"pacing_rate_bytes_per_s", s.pacing_rate_bps},
+              {"cwnd_bytes", s.cwnd_bytes},
+              {"inflight_bytes", s.inflight_bytes},
+              {"full", b.full},
+              {"loss", b.loss},
+              {"reports_sent", b.reports_sent},
+              {"reports_read", b.reports_read},
+              {"reports_refused", b.reports_refused}};
+  if (*b.state != '\0') out["state"] = b.state;
+  return out;
+}
+
 Json json_path_commands(const SessionPathCounters& c) {
   return {{"plans", c.plans},
           {"probes", c.probes},
@@ -120,6 +140,7 @@ Json session_json(const SessionView& v) {
               {"peer", v.peer},
               {"handed_over", v.handed_over},
               {"steered", v.steered}};
+  if (v.bandwidth) out["bandwidth"] = json_bandwidth(*v.bandwidth);
   out["paths"] = paths_json(v);
   return out;
 }
@@ -149,6 +170,9 @@ Json paths_json(const SessionView& v) {
       one["tx_pkts"] = counters.tx_pkts;
       one["tx_bytes"] = counters.tx_bytes;
     }
+    if (i < v.path_bandwidth.size() && v.path_bandwidth[i]) {
+      one["bandwidth"] = json_bandwidth(*v.path_bandwidth[i]);
+    }
     out.push_back(std::move(one));
   }
   return out;
@@ -173,6 +197,7 @@ Json snapshot_json(const Snapshot& s) {
     return Json{{"port", n.port}, {"address", n.address}, {"mac", n.mac}, {"state", n.state}};
   });
   out["steering"] = json_steering(s.steering);
+  out["receiver_reports"] = json_reports(s.reports);
   out["path_commands"] = json_path_commands(s.path_counters);
   out["drops"] = json_counts(s.drops, session::kDropReasonNames);
   out["consumed"] = json_counts(s.consumed, session::kConsumedKindNames);

@@ -50,19 +50,27 @@ std::string end_text(const session::Endpoint& end) {
   return end.family == 0 ? "-" : to_text(end);
 }
 
+// At least so much, when the path was not full at the last report.
+std::string rate_text(const std::optional<BandwidthView>& b) {
+  if (!b) return "-";
+  return fmt::format("{}{:.1f}",
+                     b->full ? "" : ">=", static_cast<double>(b->snapshot.bottleneck_bw_bps) * 8e-6);
+}
+
 void print_path(Out out, const SessionView& v, std::size_t i) {
   const session::PathSlotView& p = v.paths[i];
   const PathCounters counters = i < v.path_counters.size() ? v.path_counters[i] : PathCounters{};
-  fmt::format_to(out, "{:<16} {:>4} {:<11} {:>4} {:>4} {:>8} {:>6.1f}% {:>12} {:>12} {:>6} {} -> {}\n",
+  fmt::format_to(out, "{:<16} {:>4} {:<11} {:>4} {:>4} {:>8} {:>6.1f}% {:>10} {:>12} {:>12} {:>6} {} -> {}\n",
                  v.name, p.slot, path_state_name(p.state), p.up ? "yes" : "no", p.in_use ? "yes" : "no",
-                 p.srtt_ms < 0 ? "-" : fmt::format("{:.2f}", p.srtt_ms), 100 * p.loss, counters.rx_pkts,
+                 p.srtt_ms < 0 ? "-" : fmt::format("{:.2f}", p.srtt_ms), 100 * p.loss,
+                 i < v.path_bandwidth.size() ? rate_text(v.path_bandwidth[i]) : "-", counters.rx_pkts,
                  counters.tx_pkts, p.migrations, end_text(p.ends.local), end_text(p.ends.remote));
 }
 
 void print_paths(Out out, const Snapshot& s) {
-  fmt::format_to(out, "\n{:<16} {:>4} {:<11} {:>4} {:>4} {:>8} {:>7} {:>12} {:>12} {:>6} {}\n", "session",
-                 "path", "state", "up", "used", "rtt ms", "loss", "rx packets", "tx packets", "moves",
-                 "ends");
+  fmt::format_to(out, "\n{:<16} {:>4} {:<11} {:>4} {:>4} {:>8} {:>7} {:>10} {:>12} {:>12} {:>6} {}\n",
+                 "session", "path", "state", "up", "used", "rtt ms", "loss", "Mbit/s", "rx packets",
+                 "tx packets", "moves", "ends");
   for (const SessionView& v : s.sessions) {
     for (std::size_t i = 0; i < v.paths.size(); ++i) print_path(out, v, i);
   }

@@ -100,6 +100,20 @@ void fill_worker(rte_tel_data* d, const WorkerView& w) {
   add_tenths(d, "burst_pkts_tenths", w.burst_pkts);
 }
 
+void add_bandwidth(rte_tel_data* d, const BandwidthView& b) {
+  add(d, "bottleneck_bw_bytes_per_s", b.snapshot.bottleneck_bw_bps);
+  add(d, "min_rtt_us", b.snapshot.min_rtt_ns / 1000);
+  add(d, "pacing_rate_bytes_per_s", b.snapshot.pacing_rate_bps);
+  add(d, "cwnd_bytes", b.snapshot.cwnd_bytes);
+  add(d, "inflight_bytes", b.snapshot.inflight_bytes);
+  add(d, "full", b.full ? 1U : 0U);
+  add(d, "traffic_loss_ppm", static_cast<std::uint64_t>(b.loss * 1e6));
+  add(d, "reports_sent", b.reports_sent);
+  add(d, "reports_read", b.reports_read);
+  add(d, "reports_refused", b.reports_refused);
+  if (*b.state != '\0') add(d, "bandwidth_state", std::string(b.state));
+}
+
 void fill_session(rte_tel_data* d, const SessionView& v) {
   add(d, "name", v.name);
   add(d, "id", v.id_hex);
@@ -127,6 +141,7 @@ void fill_session(rte_tel_data* d, const SessionView& v) {
   if (v.epochs_left_seconds >= 0) {
     add(d, "epochs_left_seconds", static_cast<std::uint64_t>(v.epochs_left_seconds));
   }
+  if (v.bandwidth) add_bandwidth(d, *v.bandwidth);
 }
 
 int answer_ports(const Snapshot& s, rte_tel_data* d) {
@@ -231,6 +246,7 @@ void fill_path(rte_tel_data* d, const SessionView& v, std::size_t i) {
   add(d, "probes_sent", p.probes_sent);
   add(d, "probes_answered", p.probes_answered);
   add(d, "migrations", p.migrations);
+  if (i < v.path_bandwidth.size() && v.path_bandwidth[i]) add_bandwidth(d, *v.path_bandwidth[i]);
   if (i >= v.path_counters.size()) return;
   add(d, "rx_pkts", v.path_counters[i].rx_pkts);
   add(d, "rx_bytes", v.path_counters[i].rx_bytes);

@@ -3,6 +3,7 @@
 when one of them dies under load."""
 
 import os
+import re
 import sys
 import time
 
@@ -25,6 +26,7 @@ PROBE_MS, PROBES_LOST = 100, 3
 FLOWS, RATE, PACKET_BYTES = 64, 1000, 600   # of counted UDP: flows, so that there is something to spread
 SECONDS = 3                  # of each measurement
 SOAK_FACTOR = 10
+BANDWIDTH_MBIT, OVERLOAD = 10, 1.5   # of way 0 where its estimate is looked at, and what is sent there
 MODES = ("lowest-latency", "weighted", "duplicate")
 WAN = {"a": ("192.0.2.1", "192.0.2.31"), "b": ("192.0.2.2", "192.0.2.32")}
 
@@ -137,6 +139,20 @@ def judge(found, report):
     report.check("no packet was delivered twice", not any(twice.values()), str(twice))
 
 
+def bandwidth(pair, mode, report):
+    """More than way 0 carries: the estimate that an operator sees is what it does carry."""
+    pair.relay.set(mode.ways[0], delay=f"{WAYS[0]['delay_ms']}ms", rate=f"{BANDWIDTH_MBIT}mbit", queue="16k", loss=0)
+    size = 1000
+    traffic.counted_udp(pair.network.a, pair.network.b, mode.host(pair.network.b),
+                        int(OVERLOAD * BANDWIDTH_MBIT * 1e6 / 8 / size), 4, size, flows=FLOWS)
+    shown = pair.gateways["a"].ctl("session", "show", mode.name)
+    estimate = re.search(r"bandwidth +(>?=?)([0-9.]+) Mbit/s", shown)
+    slot = pair.paths("a", mode.name)[0].get("bandwidth", {})
+    report.check(f"{mode.name}, estimate of a way of {BANDWIDTH_MBIT} Mbit/s", estimate is not None and slot.get("full") and
+                 abs(slot["bottleneck_bw_bytes_per_s"] * 8e-6 / BANDWIDTH_MBIT - 1) < 0.15,
+                 f"{slot}; session show: {estimate.group(0) if estimate else shown}")
+
+
 def kill(pair, mode, report):
     """Way 0 dies under load: what it loses is at most what it carried until its gateway noticed, and what was on it."""
     network = pair.network
@@ -175,6 +191,7 @@ def body(lab, report):
             found[mode.name] = measure(pair, mode, report)
     if len(found) == len(MODES):
         judge(found, report)
+    bandwidth(pair, modes[0], report)
     for mode in modes:
         kill(pair, mode, report)
     roaming.end_and_check(pair, report, copies=True)

@@ -102,6 +102,23 @@ TEST(Table, ColumnsAreAligned) {
   EXPECT_NE(lines[2].find(" - "), std::string::npos);
 }
 
+TEST(Table, BandwidthIsAtLeastWhatWasSeenUntilThePathWasFull) {
+  Json session =
+      Json::parse(R"({"name":"x","bandwidth":{"bottleneck_bw_bytes_per_s":2500000,"full":true,"loss":0.25,
+      "min_rtt_ms":40.5},"paths":[{"path":0,"bandwidth":{"bottleneck_bw_bytes_per_s":1250000,"full":false}}]})");
+  const std::string text = session_text(session);
+  EXPECT_NE(text.find("  20.0 Mbit/s\n"), std::string::npos) << text;
+  EXPECT_NE(text.find(">=10.0 Mbit/s"), std::string::npos) << text;
+  EXPECT_NE(text.find("25.0%"), std::string::npos) << text;
+  EXPECT_NE(text.find("bandwidth.min_rtt_ms"), std::string::npos) << text;
+  for (const Json& odd :
+       {Json(3), Json(), Json::object(), Json{{"bottleneck_bw_bytes_per_s", "x"}, {"full", 1}}}) {
+    session["bandwidth"] = odd;
+    session["paths"][0]["bandwidth"] = odd;
+    EXPECT_TRUE(session_text(session).ends_with('\n'));
+  }
+}
+
 TEST(Table, ToleratesGatewaysThatSayLess) {
   const Json empty = Json::array({Json::object()});
   for (const std::string& table : {sessions_table(empty), paths_table(empty, false), routes_table(empty),

@@ -79,6 +79,25 @@ std::string percent(const Json& object, const char* key) {
   return fmt::format("{:.1f}%", 100 * object[key].get<double>());
 }
 
+// Of a "bandwidth" object; at least so much when the path was not full at the last report.
+std::string megabits(const Json& object) {
+  if (!object.contains("bandwidth")) return "-";
+  const Json& b = object["bandwidth"];
+  const Json rate = b.is_object() ? b.value("bottleneck_bw_bytes_per_s", Json()) : Json();
+  if (!rate.is_number()) return "-";
+  return fmt::format("{}{:.1f} Mbit/s",
+                     b.value("full", Json()) == true ? "" : ">=", rate.get<double>() * 8e-6);
+}
+
+void bandwidth_rows(Table& table, const Json& session) {
+  table.row({"bandwidth", megabits(session)});
+  for (const auto& item : session["bandwidth"].items()) {
+    const bool share = item.key() == "loss";
+    table.row({"bandwidth." + item.key(), share ? percent(session["bandwidth"], "loss")
+                                                : cell(session["bandwidth"], item.key().c_str())});
+  }
+}
+
 std::string counts_table(const char* title, const Json& counts) {
   Table table({title, ">packets"});
   for (const auto& item : counts.items()) table.row({item.key(), item.value().dump()});
@@ -115,6 +134,10 @@ std::string session_text(const Json& session) {
   Table table({"FIELD", "VALUE"});
   for (const auto& item : session.items()) {
     if (item.key() == "paths") continue;
+    if (item.key() == "bandwidth") {
+      bandwidth_rows(table, session);
+      continue;
+    }
     const bool time = item.key().ends_with("_seconds");
     table.row({item.key(), time ? seconds(session, item.key().c_str()) : cell(session, item.key().c_str())});
   }
@@ -125,23 +148,16 @@ std::string session_text(const Json& session) {
 }
 
 std::string paths_table(const Json& paths, bool with_session) {
-  std::vector<std::string> titles = {">PATH",       "STATE", "UP",          "IN USE",
-                                     ">RTT MS",     ">LOSS", ">RX PACKETS", ">TX PACKETS",
-                                     ">MIGRATIONS", "LOCAL", "PEER"};
+  std::vector<std::string> titles = {">PATH",       "STATE",       "UP",         "IN USE",
+                                     ">RTT MS",     ">LOSS",       ">BANDWIDTH", ">RX PACKETS",
+                                     ">TX PACKETS", ">MIGRATIONS", "LOCAL",      "PEER"};
   if (with_session) titles.insert(titles.begin(), "SESSION");
   Table table(titles);
   for (const Json& p : paths) {
-    std::vector<std::string> cells = {cell(p, "path"),
-                                      cell(p, "state"),
-                                      cell(p, "up"),
-                                      cell(p, "in_use"),
-                                      milliseconds(p, "srtt_ms"),
-                                      percent(p, "loss"),
-                                      cell(p, "rx_pkts"),
-                                      cell(p, "tx_pkts"),
-                                      cell(p, "migrations"),
-                                      cell(p, "local"),
-                                      cell(p, "peer")};
+    std::vector<std::string> cells = {cell(p, "path"),       cell(p, "state"),           cell(p, "up"),
+                                      cell(p, "in_use"),     milliseconds(p, "srtt_ms"), percent(p, "loss"),
+                                      megabits(p),           cell(p, "rx_pkts"),         cell(p, "tx_pkts"),
+                                      cell(p, "migrations"), cell(p, "local"),           cell(p, "peer")};
     if (with_session) cells.insert(cells.begin(), cell(p, "session"));
     table.row(std::move(cells));
   }
