@@ -39,6 +39,7 @@ struct SessionConfig {
   // the caller's own business. A session has either them or tunnel streams beyond 30 (hot.h).
   std::optional<StreamLimits> streams;
   std::uint32_t segment_bytes = TRANSPORT_MTU;  // largest plaintext, at most kMaxSegmentBytes
+  bool credit_hint = true;                      // Streams::Config
 };
 
 // protocol.md 5.1. Handshaking is never seen here: a Session exists from its secret on.

@@ -29,6 +29,8 @@ void Session::make_streams(std::uint64_t now_ns) {
   config.initiator = config_.identity.role == Role::kInitiator;
   config.unmodified_peer = config_.policy.unmodified_peer;
   config.segment_bytes = config_.segment_bytes;
+  config.receive_window = config_.window_bits;
+  config.credit_hint = config_.credit_hint;
   if (!config.unmodified_peer) config.span = hardened_span(config_.window_bits);
   streams_ = std::make_unique<Streams>(config, *stream_memory_, *wheel_, now_ns);
   link_ = std::make_unique<StreamLink>(*streams_, *shard_, kSlot);

@@ -89,6 +89,7 @@ struct RxOutcome {
   RxAction action = RxAction::kDrop;
   DropReason drop = DropReason::kNone;
   bool duplicate_reliable = false;  // authenticated duplicate of a RELIABLE packet: acknowledge again (W-10)
+  bool old_reliable = false;        // authenticated, and too old for the window: its stream may know more
   bool new_source = false;          // the newest packet of its stream came from where no path of ours leads
 };
 

@@ -197,8 +197,10 @@ RxOutcome Shard::judge(std::uint32_t slot, const RxFields& fields, std::uint32_t
   if (verdict != ReplayVerdict::kNew) [[unlikely]] {
     ++(verdict == ReplayVerdict::kNoRoom ? hot.rx_other_drops : hot.rx_replayed);
     RxOutcome outcome = drop(replay_reason(verdict));
-    outcome.duplicate_reliable = verdict == ReplayVerdict::kDuplicate && data && !gated &&
-                                 (fields.flags & kFlagReliable) != 0 && (fields.flags & kFlagCoalesced) == 0;
+    const bool reliable =
+        data && !gated && (fields.flags & kFlagReliable) != 0 && (fields.flags & kFlagCoalesced) == 0;
+    outcome.duplicate_reliable = reliable && verdict == ReplayVerdict::kDuplicate;
+    outcome.old_reliable = reliable && verdict == ReplayVerdict::kTooOld;
     return outcome;
   }
   // Not recorded, so a replay of it looks the same: it proves nothing and spends nothing.

@@ -171,12 +171,14 @@ void Streams::Impl::arm_rx(std::uint32_t index) {
   std::uint64_t at_ns = UINT64_MAX;
   if (r.gap_at_ns != 0) at_ns = r.gap_at_ns;
   if (r.repeat_at_ns != 0) at_ns = std::min(at_ns, r.repeat_at_ns);
+  if (r.outrun_at_ns != 0) at_ns = std::min(at_ns, r.outrun_at_ns);
   if (at_ns == UINT64_MAX) return wheel.cancel(r.rx_timer);
   if (!r.rx_timer.armed() || r.rx_timer.at_ns != at_ns) wheel.arm(r.rx_timer, at_ns);
 }
 
 void Streams::Impl::on_rx_timer(std::uint32_t index) {
   Record& r = record(index);
+  if (r.outrun_at_ns != 0 && r.outrun_at_ns <= now) missing_came(index);
   if (r.gap_at_ns != 0 && r.gap_at_ns <= now) on_gap(index);
   if (r.life != Record::Life::kOpen) return;
   if (r.repeat_at_ns != 0 && r.repeat_at_ns <= now) repeat_credit(index);

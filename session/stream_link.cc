@@ -26,6 +26,8 @@ void StreamLink::take(const RxOutcome& outcome, const RxFields& fields, std::spa
     case RxAction::kDrop:
       if (outcome.duplicate_reliable) {
         streams_.on_duplicate(fields.stream, fields.sequence, fields.path, now_ns);
+      } else if (outcome.old_reliable) {
+        streams_.on_old(fields.stream, fields.sequence, fields.path, now_ns);
       }
       return;
     case RxAction::kAck:

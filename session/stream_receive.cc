@@ -35,6 +35,11 @@ bool Streams::Impl::in_order(const Record& r, std::uint32_t sequence, std::uint1
   return r.held.empty() || ahead(pools.blocks[r.held.head].sequence, sequence) >= 0;
 }
 
+// Every number from the gap given up last, or from the beginning, up to `last` has come.
+bool Streams::Impl::arrived(const Record& r, std::uint32_t sequence) const {
+  return r.begun && ahead(sequence, r.last) <= 0 && (!r.gave_up || ahead(sequence, r.given_up) > 0);
+}
+
 // Why data can't be true, or null.
 const char* Streams::Impl::contradiction(const Record& r, std::uint32_t sequence, std::uint16_t prior) const {
   const bool behind = r.begun && ahead(sequence, r.last) <= 0;
@@ -122,6 +127,7 @@ void Streams::Impl::receive(std::uint32_t index, std::uint32_t sequence, std::ui
                             std::uint16_t prior, std::span<const std::uint8_t> text) {
   Record& r = record(index);
   note_arrival(index, static_cast<std::uint32_t>(text.size()));
+  note_number(r, sequence);
   const bool fin = is_fin(flags);
   const bool behind_fin = r.fin_seen && ahead(sequence, r.fin_sequence) > 0;
   const bool fin_before = fin && !r.held.empty() && ahead(pools.blocks[r.held.tail].sequence, sequence) > 0;
@@ -194,6 +200,7 @@ void Streams::Impl::drain(std::uint32_t index) {
   if (!r.held.empty() && r.gap_at_ns == 0) {
     r.gap_at_ns = now + (unmodified() ? config.gap_timeout_ns : kGapTick_ns);
   }
+  missing_came(index);
   arm_rx(index);
   maybe_close(index);
 }
@@ -226,8 +233,8 @@ void Streams::Impl::on_gap(std::uint32_t index) {
       bits[at / 8] = static_cast<std::uint8_t>(bits[at / 8] & ~bit);
     }
   }
-  r.last = to - 1;
-  r.begun = true;
+  r.last = r.given_up = to - 1;
+  r.begun = r.gave_up = true;
   drain(index);
 }
 
@@ -236,6 +243,7 @@ void Streams::Impl::on_gap(std::uint32_t index) {
 void Streams::Impl::on_control(std::uint32_t index, std::uint32_t sequence) {
   Record& r = record(index);
   if (r.life != Record::Life::kOpen || r.fin_reached) return;
+  note_number(r, sequence);
   const std::uint32_t expected = r.begun ? r.last + 1 : 0;
   const std::uint32_t distance = sequence - expected;
   if (distance == 0) {
@@ -257,6 +265,44 @@ void Streams::Impl::on_control(std::uint32_t index, std::uint32_t sequence) {
   const auto bit = static_cast<std::uint8_t>(1U << (sequence % 8));
   if ((byte & bit) == 0) ++r.marked;
   byte |= bit;
+}
+
+// ---- an unmodified peer's numbers must not run away from what is missing (W-15)
+
+void Streams::Impl::note_number(Record& r, std::uint32_t sequence) const {
+  if (!unmodified() || (r.any_seen && ahead(sequence, r.seen) <= 0)) return;
+  r.seen = sequence;
+  r.any_seen = true;
+}
+
+bool Streams::Impl::outruns(const Record& r) const {
+  if (!r.any_seen || (r.outrun_let_go && r.outrun_last == r.last)) return false;
+  const std::uint32_t most = std::min(config.receive_window, kMarkBits) / 2;
+  return r.seen - (r.begun ? r.last : UINT32_MAX) > most && !r.fin_reached;
+}
+
+// True: each further segment of ours makes a further number of its. What is missing may also be a control
+// packet, which nobody repeats: it is waited for as long as for a gap.
+bool Streams::Impl::wait_for_missing(std::uint32_t index) {
+  Record& r = record(index);
+  if (!outruns(r)) return false;
+  if (!r.outrun_waits) {
+    ++counters.outrun;
+    r.outrun_waits = true;
+    r.outrun_at_ns = now + config.gap_timeout_ns;
+    arm_rx(index);
+  }
+  return true;
+}
+
+void Streams::Impl::missing_came(std::uint32_t index) {
+  Record& r = record(index);
+  if (!r.outrun_waits || (outruns(r) && r.outrun_at_ns > now)) return;
+  r.outrun_let_go = outruns(r);
+  r.outrun_last = r.last;
+  r.outrun_waits = false;
+  r.outrun_at_ns = 0;
+  push_ready(index);
 }
 
 bool Streams::Impl::take_mark(Record& r) {

@@ -65,7 +65,7 @@ bool Streams::Impl::next_control(StreamPacket& out) {
       what.told = static_cast<std::uint16_t>(
           std::min<std::uint64_t>((now - std::min(now, what.ack.received_ns)) / 1000, 0xffff));
     }
-    if (unmodified() && index != kNone && record(index).life == Record::Life::kOpen) {
+    if (unmodified() && config.credit_hint && index != kNone && record(index).life == Record::Life::kOpen) {
       record(index).hint_due = true;
       stage_credit(index);
     }
@@ -106,7 +106,7 @@ std::uint32_t Streams::Impl::pick(std::uint32_t index) {
   if (!r.lost.empty()) return r.lost.head;
   if (r.unsent == kNone || question) return kNone;
   if (held && r.life == Record::Life::kOpen) return kNone;
-  if (!span_left(r, config.span)) return kNone;
+  if (!span_left(r, config.span) || wait_for_missing(index)) return kNone;
   if (pools.segments[r.unsent].text_bytes > config.segment_bytes) split(r.unsent);
   if (pools.segments[r.unsent].text_bytes > r.window && !r.probe_now) {
     await_credit(index);

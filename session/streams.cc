@@ -328,6 +328,13 @@ void Streams::on_duplicate(std::uint16_t stream, std::uint32_t sequence, std::ui
   if (impl_->queue_ack(PendingAck{now_ns, sequence, stream, path, false})) ++impl_->counters.acks_again;
 }
 
+void Streams::on_old(std::uint16_t stream, std::uint32_t sequence, std::uint8_t path, std::uint64_t now_ns) {
+  const std::uint32_t index = impl_->find(stream);
+  if (index != kNone && impl_->arrived(impl_->record(index), sequence)) {
+    on_duplicate(stream, sequence, path, now_ns);
+  }
+}
+
 void Streams::on_ack(std::uint16_t stream, std::uint32_t acked, std::uint16_t ack_delay_us, bool fin,
                      std::uint64_t now_ns) {
   impl_->now = now_ns;

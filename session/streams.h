@@ -160,6 +160,7 @@ struct StreamCounters {
   std::uint64_t spurious = 0;         // retransmissions that were not needed
   std::uint64_t timeouts = 0;         // retransmission timeouts, one a back-off
   std::uint64_t held_acks = 0;        // acknowledgements that waited for the peer's window (W-15)
+  std::uint64_t outrun = 0;           // times data waited because a reference peer's numbers ran ahead
   std::uint64_t no_memory = 0;        // bytes or a segment that the pools had no room for
 };
 
@@ -179,6 +180,11 @@ class Streams {
     // reset.
     std::uint32_t unmodified_retries = 8;
     bool presume_delivered = true;
+    // Numbers of the peer that the anti-replay window has room for. An unmodified peer's must not run further
+    // than half of that ahead of what is missing: see kMarkBits.
+    std::uint32_t receive_window = 8192;
+    // A credit of 0 behind each batch of acknowledgements to it (1.4 rule 12); without, only to measure it.
+    bool credit_hint = true;
     void* user = nullptr;  // the caller's, for timers
   };
 
@@ -221,6 +227,10 @@ class Streams {
   // An authentic duplicate of RELIABLE data: acknowledged again (W-10), within a budget, for anyone can
   // replay it.
   void on_duplicate(std::uint16_t stream, std::uint32_t sequence, std::uint8_t path, std::uint64_t now_ns);
+  // The same of one that the window is too young to know: a sender that waits 200 ms and longer to repeat
+  // what it has no acknowledgement of (W-22) finds many thousand numbers passed. Acknowledged only when
+  // everything up to it is known to have arrived; what may be missing must not be.
+  void on_old(std::uint16_t stream, std::uint32_t sequence, std::uint8_t path, std::uint64_t now_ns);
   void on_ack(std::uint16_t stream, std::uint32_t acked, std::uint16_t ack_delay_us, bool fin,
               std::uint64_t now_ns);
   // `told`: the packet's `ack_delay` field.

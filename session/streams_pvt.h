@@ -146,7 +146,11 @@ struct PendingAck {
 };
 static_assert(sizeof(PendingAck) == 16);
 inline constexpr std::uint32_t kAcksPerBlock = kBlockBytes / sizeof(PendingAck);
-inline constexpr std::uint32_t kMarkBits = 8192;  // control packets ahead of a gap that are remembered
+// Control packets ahead of a gap that are remembered. An unmodified peer numbers data when it is handed over,
+// of which four segments are under way at a time, and acknowledgements when they leave. When half of these
+// came before what is missing, what makes more of them waits: otherwise that would be too old for every
+// window when it comes, and would never be acknowledged.
+inline constexpr std::uint32_t kMarkBits = 8192;
 static_assert(kMarkBits / 8 <= kBlockBytes);
 
 // A control packet between next_packet() and sealed() or not_sent().
@@ -227,7 +231,15 @@ struct StreamRecord {
   std::uint32_t blocks = 0;
   std::uint32_t marks = kNone;  // block with a bit per number, of an unmodified peer's control packets
   std::uint32_t marked = 0;
-  std::uint32_t last = 0;  // number up to which everything was in order
+  std::uint32_t last = 0;      // number up to which everything was in order
+  std::uint32_t given_up = 0;  // last number of the gap given up last
+  bool gave_up = false;
+  std::uint32_t seen = 0;  // newest number of an unmodified peer
+  bool any_seen = false;
+  bool outrun_waits = false;   // data waits for numbers that are missing
+  bool outrun_let_go = false;  // no longer for the one behind outrun_last
+  std::uint32_t outrun_last = 0;
+  std::uint64_t outrun_at_ns = 0;  // when it is let go; 0: does not wait
   std::uint32_t fin_sequence = 0;
   bool begun = false, fin_seen = false, fin_reached = false;
   bool hint_due = false;       // a WINDOW_UPDATE behind acknowledgements (W-38)
@@ -349,6 +361,11 @@ struct Streams::Impl {
   void receive(std::uint32_t index, std::uint32_t sequence, std::uint16_t flags, std::uint16_t prior,
                std::span<const std::uint8_t> text);
   [[nodiscard]] bool in_order(const Record& r, std::uint32_t sequence, std::uint16_t prior) const;
+  [[nodiscard]] bool arrived(const Record& r, std::uint32_t sequence) const;
+  void note_number(Record& r, std::uint32_t sequence) const;
+  [[nodiscard]] bool outruns(const Record& r) const;
+  bool wait_for_missing(std::uint32_t index);
+  void missing_came(std::uint32_t index);
   [[nodiscard]] const char* contradiction(const Record& r, std::uint32_t sequence, std::uint16_t prior) const;
   void advance(std::uint32_t index, std::uint32_t sequence, bool fin);
   void drain(std::uint32_t index);

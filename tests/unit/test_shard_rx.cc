@@ -384,6 +384,8 @@ TEST_F(ShardRx, DuplicateOfReliableDataIsToBeAcknowledgedAgain) {
   ASSERT_EQ(receive(fields(0, 3000, kReliable)).action, RxAction::kDeliver);
   EXPECT_TRUE(receive(fields(0, 3000, kReliable)).duplicate_reliable);
   EXPECT_FALSE(receive(fields(0, 1, kReliable)).duplicate_reliable) << "too old: it may never have arrived";
+  EXPECT_TRUE(receive(fields(0, 1, kReliable)).old_reliable);
+  EXPECT_FALSE(receive(fields(0, 3000, kReliable)).old_reliable);
   const std::uint16_t never[] = {session::kTunnelFlags,
                                  static_cast<std::uint16_t>(kReliable | session::kFlagCoalesced),
                                  static_cast<std::uint16_t>(kReliable | session::kFlagAck)};

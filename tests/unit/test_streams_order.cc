@@ -16,6 +16,7 @@ namespace {
 using session::kPriorAllAcked;
 using session::kPriorFirst;
 using session::kPriorUntold;
+using session::StreamError;
 using session::StreamEvent;
 using session::StreamNews;
 using session::StreamPacket;
@@ -300,6 +301,63 @@ TEST(StreamsOrder, ControlPacketsFillGapsOfAnUnmodifiedPeer_W25) {
   r.feed(6, kPriorUntold, "g");
   EXPECT_EQ(r.read(), "gh");
   EXPECT_EQ(r.streams.counters().gaps_given_up, 0U);
+}
+
+// Its sender may repeat a segment thousands of numbers later: what certainly came is acknowledged again, what
+// may not have come is not.
+TEST(StreamsOrder, WhatIsTooOldForTheWindowIsAcknowledgedIfItCame_W10) {
+  Receiver r(responder(true));
+  for (std::uint32_t i = 0; i < 5; ++i) r.feed(i, kPriorUntold, "x");
+  const auto again = [&](std::uint32_t sequence) {
+    const std::uint64_t before = r.streams.counters().acks_again;
+    r.streams.on_old(2, sequence, 0, r.now);
+    return r.streams.counters().acks_again > before;
+  };
+  EXPECT_TRUE(again(0));
+  EXPECT_TRUE(again(4));
+  EXPECT_FALSE(again(5));
+  r.feed(7, kPriorUntold, "x");
+  r.pass(2'100'000'000);  // 5 and 6 are given up
+  EXPECT_FALSE(again(4));
+  EXPECT_FALSE(again(6));
+  EXPECT_TRUE(again(7));
+  r.streams.on_old(9, 0, 0, r.now);
+  EXPECT_EQ(r.streams.counters().acks_again, 3U) << "a stream that is not there";
+}
+
+// An unmodified peer numbers data when it is handed over and acknowledgements when they leave.
+TEST(StreamsOrder, WhatMakesAcknowledgementsWaitsForWhatTheyOutrun_W15) {
+  Receiver r(responder(true));
+  r.feed(0, kPriorUntold, "a");
+  const std::vector<std::uint8_t> bytes(10, 'z');
+  const auto sends = [&] {  // bytes for the first time
+    const std::uint64_t before = r.streams.counters().sent_bytes;
+    r.packets();
+    return r.streams.counters().sent_bytes > before;
+  };
+  const auto send = [&] {
+    StreamError error{};
+    EXPECT_EQ(r.streams.send(2, bytes, error), bytes.size());
+    return sends();
+  };
+  std::uint32_t next = 2;
+  while (next <= 4096) r.streams.on_control(2, next++, r.now);
+  EXPECT_TRUE(send());
+  r.streams.on_control(2, next++, r.now);
+  EXPECT_FALSE(send()) << "number 1 is missing";
+  r.feed(1, kPriorUntold, "b");
+  EXPECT_TRUE(sends());
+  EXPECT_EQ(r.streams.counters().outrun, 1U);
+
+  ++next;  // a control packet is lost: that is waited for like for a gap, and then no more
+  for (unsigned i = 0; i < 4097; ++i) r.streams.on_control(2, next++, r.now);
+  EXPECT_FALSE(send());
+  r.pass(1'900'000'000);
+  EXPECT_FALSE(sends());
+  r.pass(200'000'000);
+  EXPECT_TRUE(sends());
+  r.streams.on_control(2, next++, r.now);
+  EXPECT_TRUE(send());
 }
 
 TEST(StreamsOrder, AGapOfALostControlPacketIsGivenUpInTime) {
