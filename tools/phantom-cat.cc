@@ -61,6 +61,7 @@ EndpointConfig config_of(const Options& options) {
     config.session.policy.idle_timeout_ns = static_cast<std::uint64_t>(options.timeout_s * 1e9);
   }
   config.session.segment_bytes = options.segment_bytes;
+  config.session.credit_hint = options.credit_hint;
   config.session.streams = session::StreamLimits{};
   config.session.streams->streams = options.most_streams;
   config.session.windows = 2 * options.most_streams + 32;

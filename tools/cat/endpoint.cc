@@ -80,7 +80,8 @@ Endpoint::Endpoint(EndpointConfig config, crypto::TrafficSecret secret, session:
   const SocketAddress at = to_address(config.local);
   socket_ = socket(at.storage.ss_family, SOCK_DGRAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
   if (socket_ < 0) fail("UDP socket");
-  for (const int option : {SO_RCVBUF, SO_SNDBUF}) {
+  // Beyond the system's limit where that is allowed.
+  for (const int option : {SO_RCVBUF, SO_SNDBUF, SO_RCVBUFFORCE, SO_SNDBUFFORCE}) {
     setsockopt(socket_, SOL_SOCKET, option, &kSocketBuffer, sizeof kSocketBuffer);
   }
   if (bind(socket_, reinterpret_cast<const sockaddr*>(&at.storage), at.bytes) != 0) {

@@ -61,6 +61,8 @@ void declare(CLI::App& app, Options& o, Texts& t) {
   app.add_option("-L", t.forwards, "[BIND:]PORT[:HOST:HOSTPORT]: connections there become streams");
   app.add_option("--to", t.to, "join every stream of the peer to a TCP connection to this endpoint");
   app.add_flag("--unmodified-peer", o.unmodified_peer, "the peer is the reference implementation");
+  app.add_flag("!--no-credit-hint", o.credit_hint,
+               "to measure: no credit of 0 behind acknowledgements, which wakes an unmodified peer");
   app.add_flag("--progress", o.progress, "rate on stderr every second, also when that is no terminal");
   app.add_flag("--quiet", o.quiet, "nothing on stderr but errors");
   app.add_option("--rekey-interval", t.rekey, "an own rekey at least so often, e.g. 1s");

@@ -29,6 +29,7 @@ struct Options {
   std::vector<LocalForward> forwards;
   std::optional<session::Endpoint> to;  // streams of the peer go there
   bool unmodified_peer = false;
+  bool credit_hint = true;  // towards an unmodified peer
   bool progress = false;
   bool quiet = false;
   std::uint64_t rekey_interval_ns = 0;

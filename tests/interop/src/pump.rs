@@ -25,6 +25,7 @@ const CHUNKS: usize = 10; // of a message
                           // sequences of a peer's window.
 const OUTSTANDING: u64 = 256;
 const MIB: u64 = 1 << 20;
+const AFTER_FIN: Duration = Duration::from_millis(10);
 const READY_LIMIT: Duration = Duration::from_secs(10);
 
 #[derive(Clone)]
@@ -51,9 +52,12 @@ impl Channel {
 
 /// The copies that a stream's handle gets of what the session's queue gets, counted. Its queue also takes the stream's
 /// acknowledgements, and what finds it full is dropped without a word (W-24): nobody may wait for a piece there.
-async fn drain(stream: Arc<PhantomStream>, copies: Arc<AtomicU64>) {
-    while stream.recv().await.is_ok() {
-        copies.fetch_add(1, Ordering::Relaxed);
+async fn drain(stream: Arc<PhantomStream>, copies: Arc<AtomicU64>) -> ! {
+    loop {
+        match stream.recv().await {
+            Ok(_) => drop(copies.fetch_add(1, Ordering::Relaxed)),
+            Err(_) => tokio::time::sleep(AFTER_FIN).await, // the peer's FIN; what comes behind it comes all the same
+        }
     }
 }
 
