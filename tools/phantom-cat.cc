@@ -112,9 +112,9 @@ void linger(Endpoint& endpoint) {
   while (!stop && now_ns() < end && !peer_is_gone(endpoint)) endpoint.round(end, [] {});
 }
 
-void say_end(const Options& options, const Totals& totals, std::uint64_t begin_ns, std::uint8_t epoch) {
+void say_end(const Options& options, const Totals& totals, std::uint64_t took_ns, std::uint8_t epoch) {
   if (options.quiet) return;
-  const double seconds = static_cast<double>(now_ns() - begin_ns) / 1e9;
+  const double seconds = static_cast<double>(took_ns) / 1e9;
   const auto bytes = static_cast<double>(totals.sent_bytes + totals.received_bytes);
   fmt::print(stderr, "phantom-cat: sent {} bytes, received {} bytes in {:.2f} s, {:.2f} MB/s, epoch {}\n",
              totals.sent_bytes, totals.received_bytes, seconds, bytes / 1e6 / seconds, epoch);
@@ -140,8 +140,9 @@ int run(const Options& options) {
   progress.end();
   const bool gone = peer_is_gone(endpoint);
   if (gone) fmt::print(stderr, "phantom-cat: nothing was heard of the peer for {} s\n", options.timeout_s);
+  const std::uint64_t took_ns = now_ns() - begin;
   if (mode->over()) linger(endpoint);
-  say_end(options, mode->totals(), begin, endpoint.session().epoch());
+  say_end(options, mode->totals(), took_ns, endpoint.session().epoch());
   return gone || (mode->over() && mode->exit_code() != 0) ? kBroken : kOk;
 }
 

@@ -23,7 +23,7 @@ CAT = netlab.built("tools", "phantom-cat")
 MIB = 1 << 20
 RAW_MIB, EXPLICIT_MIB, REKEY_MIB, SLOW_MIB, LOSS_MIB = 64, 16, 16, 8, 8
 OWN_REKEY_EVERY = 10_000  # seals of the crate in one epoch
-EPOCHS_OF_A_STORM = 20    # it makes 2 or 3 of them in 26,300 seals; in a storm (W-12) each retransmission makes one
+EPOCHS_OF_A_STORM = 64    # it makes 2 to 7 of them in 26,300 seals; in a storm (W-12) each retransmission makes one
 LEAST_GAIN = 3            # of the hint; measured 12 to 25
 PUMP_LIMIT_S = 90         # for what takes 1 to 15 s
 
