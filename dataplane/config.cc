@@ -9,6 +9,7 @@
 #include "dataplane/address_text.h"
 #include "dataplane/config_check.h"
 #include "dataplane/config_reader.h"
+#include "dataplane/config_service.h"
 #include "dataplane/config_session.h"
 #include "dataplane/stats.h"
 
@@ -61,6 +62,7 @@ void read_pools(TableReader& r, PoolConfig& c) {
   r.power_of_two("punt_ring", c.punt_ring, 64, kMaxRing);
   r.power_of_two("mailbox_ring", c.mailbox_ring, 64, kMaxRing);
   r.number("neighbour_packets", c.neighbour_packets, 1, 64);
+  r.power_of_two("service_pipe_bytes", c.service_pipe_bytes, 4096, 1U << 24);
 }
 
 void read_limits(TableReader& r, session::ShardLimits& c) {
@@ -126,6 +128,7 @@ void read_file(TableReader& r, GatewayConfig& c) {
   r.tables("port", [&](TableReader& t) { c.ports.push_back(read_port(t)); });
   r.tables("session", [&](TableReader& t) { c.sessions.push_back(read_session(t)); });
   r.tables("route", [&](TableReader& t) { c.routes.push_back(read_route(t)); });
+  r.tables("service", [&](TableReader& t) { c.services.push_back(read_service(t)); });
   r.finish();
 }
 
@@ -161,6 +164,7 @@ std::optional<GatewayConfig> load_config(const std::string& path, std::vector<Co
     TableReader reader(file, "", issues);
     read_file(reader, config);
     check_config(config, issues);
+    check_services(config, issues);
     if (errors.size() == before) beside_file(config, issues);
   } catch (const toml::parse_error& error) {
     issues.add_at(static_cast<int>(error.source().begin.line), "",

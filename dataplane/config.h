@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "dataplane/address.h"
+#include "dataplane/service.h"
 #include "session/cold.h"
 #include "session/path_manager.h"
 #include "session/shard.h"
@@ -59,6 +60,7 @@ struct SessionEntry {
   session::PathPolicy paths;
   bool prefer_stored_peer = false;  // the last validated address first, the configured one as a candidate
   OnIdle on_idle = OnIdle::kClose;
+  std::string group;  // by which services name several sessions
   bool mss_clamp = false;
   bool source_check = true;  // inner source must route back into the same session
   int line = 0;              // where it stands in the file, for messages
@@ -78,6 +80,8 @@ struct PoolConfig {
   std::uint16_t punt_ring = 2048;        // per worker to control
   std::uint16_t mailbox_ring = 1024;     // per direction
   std::uint16_t neighbour_packets = 16;  // held for one unresolved neighbour
+  // Between a worker and the service thread, one direction of a connection; power of two.
+  std::uint32_t service_pipe_bytes = 65'536;
 };
 
 // The local socket by which a running gateway is asked and told (rpc_server.h).
@@ -99,6 +103,7 @@ struct GatewayConfig {
   std::vector<PortConfig> ports;
   std::vector<SessionEntry> sessions;
   std::vector<RouteConfig> routes;
+  std::vector<ServiceConfig> services;
   std::string log_level = "info";
   std::uint32_t stats_period_s = 0;                    // 0: only at the end
   std::uint64_t replace_timeout_ns = 600'000'000'000;  // a replacement waits so long for its peer
@@ -133,6 +138,13 @@ std::optional<SessionText> load_session_text(const std::string& text, const Gate
 // Reads the secrets of all sessions and throws them away again: each readable, and no two sessions with one
 // secret and role, which would use the same keys (protocol.md 6). For --check and before anything is started.
 void check_secrets(const GatewayConfig& config, std::vector<ConfigError>& errors);
+
+// Targets that must be there before anything is started: sockets at paths.
+void check_service_targets(const GatewayConfig& config, std::vector<ConfigError>& errors);
+
+// Services that the streams of this session may reach, as indices of `config.services`; none: a session of
+// IP packets.
+std::vector<std::uint16_t> services_of(const GatewayConfig& config, const SessionEntry& session);
 
 // Reads a secret: a regular file owned by us or root that no one else can read, 32 raw bytes or 64 hex
 // digits.

@@ -164,6 +164,7 @@ SessionEntry read_session(TableReader& r) {
   r.parsed("local", c.local, parse_endpoint, kEndpoint);
   r.parsed("peer", c.peer, parse_endpoint, kEndpoint);
   r.flag("mss_clamp", c.mss_clamp);
+  r.text("group", c.group);
   r.flag("source_check", c.source_check);
   read_policy(r, c.policy);
   read_life(r, c);

@@ -177,6 +177,7 @@ int run(int argc, char** argv) {
   const auto config = load_config(options->config, errors);
   if (config) {
     check_secrets(*config, errors);
+    check_service_targets(*config, errors);
     if (const auto error = check_control_folder(*config)) errors.push_back(*error);
   }
   if (!errors.empty()) return report(errors);
