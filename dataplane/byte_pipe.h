@@ -53,6 +53,13 @@ class BytePipe {
     }
     return done;
   }
+  // A record of two parts, which the consumer sees as a whole or not at all. There is room for it.
+  void put(std::span<const std::uint8_t> first, std::span<const std::uint8_t> second) {
+    const std::uint32_t at = written_.load(std::memory_order_relaxed);
+    copy_in(at, first);
+    copy_in(at + static_cast<std::uint32_t>(first.size()), second);
+    commit(static_cast<std::uint32_t>(first.size() + second.size()));
+  }
 
   // ---- consumer
   [[nodiscard]] std::uint32_t size() const {
@@ -75,6 +82,14 @@ class BytePipe {
   }
 
  private:
+  void copy_in(std::uint32_t position, std::span<const std::uint8_t> bytes) {
+    if (bytes.empty()) return;
+    const std::uint32_t at = position & mask_;
+    const std::size_t first = std::min<std::size_t>(bytes.size(), capacity() - at);
+    std::memcpy(memory_ + at, bytes.data(), first);
+    std::memcpy(memory_, bytes.data() + first, bytes.size() - first);
+  }
+
   std::uint8_t* memory_ = nullptr;
   std::uint32_t mask_ = 0;
   alignas(64) std::atomic<std::uint32_t> written_{0};

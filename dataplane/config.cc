@@ -63,6 +63,9 @@ void read_pools(TableReader& r, PoolConfig& c) {
   r.power_of_two("mailbox_ring", c.mailbox_ring, 64, kMaxRing);
   r.number("neighbour_packets", c.neighbour_packets, 1, 64);
   r.power_of_two("service_pipe_bytes", c.service_pipe_bytes, 4096, 1U << 24);
+  r.number("stream_segments", c.stream_segments, 64, 1U << 24);
+  r.number("stream_blocks", c.stream_blocks, 64, 1U << 24);
+  r.number("stream_window_bytes", c.stream_window_bytes, kLeastStreamWindow, 1U << 30);
 }
 
 void read_limits(TableReader& r, session::ShardLimits& c) {

@@ -73,6 +73,9 @@ struct CoreConfig {
   std::uint16_t burst = 32;  // 1..64
 };
 
+// protocol.md 2.2, INITIAL_STREAM_WINDOW: what a peer may send without being told.
+inline constexpr std::uint32_t kLeastStreamWindow = 65'536;
+
 struct PoolConfig {
   std::uint32_t packets = 16384;  // mbufs per pool
   std::uint16_t data_room_bytes = 2176;
@@ -82,6 +85,11 @@ struct PoolConfig {
   std::uint16_t neighbour_packets = 16;  // held for one unresolved neighbour
   // Between a worker and the service thread, one direction of a connection; power of two.
   std::uint32_t service_pipe_bytes = 65'536;
+  // Of a worker, for reliable streams: segments to send (3 KiB each) and blocks received (1.5 KiB); memory
+  // that was never used is not touched. What one stream may have under way in one direction.
+  std::uint32_t stream_segments = 65'536;
+  std::uint32_t stream_blocks = 65'536;
+  std::uint32_t stream_window_bytes = 1U << 22;
 };
 
 // The local socket by which a running gateway is asked and told (rpc_server.h).

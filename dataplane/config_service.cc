@@ -20,7 +20,7 @@ namespace dataplane {
 namespace {
 
 constexpr std::uint64_t kMillisecondNs = 1'000'000;
-constexpr std::uint32_t kMostConnections = 65'535;
+constexpr std::uint64_t kDatagramIdleNs = 60'000'000'000;
 constexpr std::size_t kMostPath = sizeof(sockaddr_un::sun_path) - 1;
 const std::string kTarget = "tcp:HOST:PORT, unix:PATH, udp:HOST:PORT, unixgram:PATH or forward (with allow)";
 
@@ -172,6 +172,35 @@ void check_sessions(const GatewayConfig& config, std::size_t i, ConfigIssues& is
   }
 }
 
+// protocol.md 1.4: an unmodified peer's sessions never mix reliable and unreliable data.
+void check_mixed(const GatewayConfig& config, std::size_t i, ConfigIssues& issues) {
+  const ServiceConfig& service = config.services[i];
+  for (const SessionEntry& session : config.sessions) {
+    if (!session.policy.unmodified_peer || !serves(service, session)) continue;
+    const auto other_kind = [&](const ServiceConfig& other) {
+      return serves(other, session) && is_datagram(other.target) != is_datagram(service.target);
+    };
+    if (std::none_of(config.services.begin(), config.services.begin() + static_cast<std::ptrdiff_t>(i),
+                     other_kind))
+      continue;
+    issues.add(fmt::format("service[{}].target", i),
+               fmt::format("streams or datagrams, but not both in \"{}\", whose peer is unmodified",
+                           session.identity.name),
+               "use one session for each");
+  }
+}
+
+// Stream ids from kDynamicFirst on share a counter, which such a session needs for streams.
+void check_counters(const GatewayConfig& config, std::size_t i, ConfigIssues& issues) {
+  for (const SessionEntry& session : config.sessions) {
+    if (!serves(config.services[i], session) || session.policy.tx_streams < session::kDynamicFirst) continue;
+    issues.add(fmt::format("service[{}]", i),
+               fmt::format("a session with streams of at most {}, \"{}\" has {}", session::kDynamicFirst - 1,
+                           session.identity.name, session.policy.tx_streams),
+               "lower the session's key streams");
+  }
+}
+
 // One stream, one service.
 void check_overlap(const GatewayConfig& config, std::size_t i, ConfigIssues& issues) {
   const ServiceConfig& service = config.services[i];
@@ -192,6 +221,21 @@ bool is_datagram(ServiceTarget target) {
   return target == ServiceTarget::kUdp || target == ServiceTarget::kUnixDatagram;
 }
 
+session::ShardLimits limits_with_services(const GatewayConfig& config) {
+  session::ShardLimits limits = config.limits;
+  if (config.services.empty()) return limits;
+  std::uint32_t streams = 0;
+  for (const ServiceConfig& service : config.services) streams += service.connections;
+  streams = std::min(streams, kMaxServiceConnections);
+  limits.windows += streams;
+  limits.streams_per_session = std::max(limits.streams_per_session, streams + session::kTxStreams);
+  // Ids are used one after the other: each leaves a tombstone, and a session has no more than these.
+  constexpr std::uint32_t kIds = 1U << 16;
+  limits.tombstones += kIds;
+  limits.tombstones_per_session = kIds;
+  return limits;
+}
+
 ServiceConfig read_service(TableReader& r) {
   ServiceConfig c;
   c.line = r.line();
@@ -204,9 +248,10 @@ ServiceConfig read_service(TableReader& r) {
   c.last_stream = streams.last;
   read_target(r, c);
   r.parsed_list("allow", c.allow, parse_allow, "a prefix and a port like 10.0.0.0/24:80, or * for any port");
-  r.number("connections", c.connections, 1, kMostConnections);
+  r.number("connections", c.connections, 1, kMaxServiceConnections);
   r.duration_ns("connect_timeout", c.connect_timeout_ns, 10 * kMillisecondNs);
-  r.duration_ns("idle_timeout", c.idle_timeout_ns, 0);
+  if (is_datagram(c.target)) c.idle_timeout_ns = kDatagramIdleNs;  // nothing else ends it
+  r.duration_ns("idle_timeout", c.idle_timeout_ns, is_datagram(c.target) ? kMillisecondNs : 0);
   r.require("name", "a name of the service", "for example name = \"web\"");
   r.require("target", kTarget, "say what the streams are joined to");
   if (r.has("session") == r.has("group")) {
@@ -223,6 +268,8 @@ void check_services(const GatewayConfig& config, ConfigIssues& issues) {
   for (std::size_t i = 0; i < config.services.size(); ++i) {
     check_sessions(config, i, issues);
     check_overlap(config, i, issues);
+    check_mixed(config, i, issues);
+    check_counters(config, i, issues);
     for (std::size_t j = 0; j < i; ++j) {
       if (config.services[i].name != config.services[j].name) continue;
       issues.add(fmt::format("service[{}].name", i), "a name of its own", "choose another one");

@@ -15,5 +15,7 @@ ServiceConfig read_service(TableReader& r);
 // What needs more than one table: names, sessions, streams of two services.
 void check_services(const GatewayConfig& config, ConfigIssues& issues);
 [[nodiscard]] bool is_datagram(ServiceTarget target);
+// Limits of a shard as configured, with windows and tombstones for as many streams as services may have.
+[[nodiscard]] session::ShardLimits limits_with_services(const GatewayConfig& config);
 
 }  // namespace dataplane

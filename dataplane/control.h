@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "dataplane/event_log.h"
+#include "dataplane/service_view.h"
 #include "dataplane/topology.h"
 #include "session/bandwidth_estimator.h"
 #include "session/epoch_store.h"
@@ -69,6 +70,7 @@ struct SessionView {  // for show and metrics
   std::vector<std::optional<BandwidthView>> path_bandwidth;  // beside `paths`
   std::uint64_t path_refused = 0;  // challenges and new sources that no budget or room was left for
   std::uint64_t handed_over = 0;   // packets that came to another worker first
+  NamedCounters streams;           // of a session that carries streams; else empty
   bool steered = false;            // an rte_flow rule brings its packets to its worker
 };
 

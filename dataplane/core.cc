@@ -4,6 +4,7 @@
 
 #include <rte_ring.h>
 
+#include "dataplane/stream_host.h"
 #include "dataplane/topology.h"
 #include "dataplane/tsc.h"
 
@@ -57,6 +58,7 @@ Core::Core(Topology& topo, unsigned worker_index)
       shard(*topo.workers[worker_index].shard),
       fib(*topo.fib),
       stats(*topo.workers[worker_index].stats),
+      streams(topo.workers[worker_index].streams.get()),
       pool(topo.packets),
       to_worker(topo.workers[worker_index].to_worker),
       to_control(topo.workers[worker_index].to_control),

@@ -30,6 +30,7 @@ struct rte_ring;
 namespace dataplane {
 
 struct Topology;
+class StreamHost;
 
 inline constexpr unsigned kEtherBytes = 14;
 
@@ -104,6 +105,7 @@ struct Core {
   session::Shard& shard;
   const Fib& fib;
   CoreStats& stats;
+  StreamHost* streams;  // null: no services
   rte_mempool* pool;
   crypto::Aead aead;
 

@@ -94,6 +94,7 @@ double Gateway::seconds() const {
 
 void Gateway::launch() {
   begin_ = Clock::now();
+  if (topology_->services != nullptr) services_ = std::make_unique<ServiceThread>(*topology_->services);
   for (unsigned i = 0; i < workers_.size(); ++i) {
     const unsigned lcore = topology_->workers[i].lcore;
     auto argument = std::make_unique<Launch>(Launch{workers_[i].get(), &workers_stop_});
@@ -133,6 +134,7 @@ Snapshot Gateway::drain() {
   telemetry_.reset();
   workers_stop_.store(true);
   if (launched_) rte_eal_mp_wait_lcore();
+  services_.reset();
   if (control_ != nullptr) control_->finish();
   discard_handed_off(*topology_);
   Snapshot snapshot = take_snapshot(*topology_, *control_, seconds());

@@ -13,6 +13,7 @@
 #include "dataplane/control.h"
 #include "dataplane/options.h"
 #include "dataplane/rpc_service.h"
+#include "dataplane/service_thread.h"
 #include "dataplane/snapshot.h"
 #include "dataplane/telemetry.h"
 #include "dataplane/topology.h"
@@ -51,6 +52,7 @@ class Gateway {
   std::unique_ptr<Topology> topology_;
   std::unique_ptr<Control> control_;
   std::vector<std::unique_ptr<Worker>> workers_;
+  std::unique_ptr<ServiceThread> services_;  // null without services
   std::unique_ptr<Telemetry> telemetry_;
   const RpcSocket* socket_;
   std::unique_ptr<RpcService> rpc_;

@@ -20,6 +20,8 @@ struct rte_mbuf;
 
 namespace dataplane {
 
+struct StreamSession;
+
 enum class MessageKind : std::uint8_t {
   // control -> worker
   kAddSession,      // init; worker answers kInitDone with the same pointer
@@ -29,12 +31,15 @@ enum class MessageKind : std::uint8_t {
   kRetirePrevious,  // epoch in `a`
   kGrantSequences,  // stream in `b`, limit in `c`
   kRekey,
-  kSetPaths,   // plan; worker answers kPathsDone with the same pointer, accepted_count filled in
-  kSetAlias,   // hop word in `c`: inner sources that route into it pass the source check as well; 0: none
-  kSendProbe,  // probe; worker answers kProbeDone with the same pointer, sent or not
-  kListen,     // endpoint with index `b`: Phantom packets to it are ours from now on (`a` 1) or no longer (0)
-  kFence,  // answered by kFenceDone with the same `c` once every packet that siblings handed over before it
-           // has been worked off, and everything this worker handed over before is in its sibling's ring
+  kSetPaths,       // plan; worker answers kPathsDone with the same pointer, accepted_count filled in
+  kAttachStreams,  // streams: the session carries streams instead of IP packets from now on, until it is
+                   // removed
+  kHoldStreams,    // yes/no in `a`: a rekey waits until the streams are at rest
+  kSetAlias,       // hop word in `c`: inner sources that route into it pass the source check as well; 0: none
+  kSendProbe,      // probe; worker answers kProbeDone with the same pointer, sent or not
+  kListen,  // endpoint with index `b`: Phantom packets to it are ours from now on (`a` 1) or no longer (0)
+  kFence,   // answered by kFenceDone with the same `c` once every packet that siblings handed over before it
+            // has been worked off, and everything this worker handed over before is in its sibling's ring
   kPathValidated,       // path in `a`, yes/no in `b`
   kSetState,            // LifeState in `a`
   kAheadBudget,         // packets in `c` that may still go to control: one of that session was authentic
@@ -57,6 +62,7 @@ enum class MessageKind : std::uint8_t {
   kHeard,        // peer epoch in `a`
   kSequenceLow,  // stream in `b`, next in `c`
   kDead,
+  kStreamsAtRest,   // yes/no in `a`
   kKeyRetired,      // key index in `c`
   kPathValidation,  // path in `a`, origin: an authentic PATH_VALIDATION packet and where it came from
   kMoved,           // traffic moves that nobody watches
@@ -129,6 +135,7 @@ struct alignas(64) Message {
     rte_mbuf* mbuf;
     session::PathPlan* plan;
     ProbeInit* probe;
+    StreamSession* streams;
     session::Endpoint endpoint;
     Origin origin;
     NeighbourUpdate neighbour;

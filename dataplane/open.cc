@@ -4,6 +4,7 @@
 
 #include "dataplane/origin.h"
 #include "dataplane/seal.h"
+#include "dataplane/stream_host.h"
 #include "session/receiver_report.h"
 
 namespace dataplane {
@@ -139,8 +140,9 @@ void take_report(Core& core, const OpenEntry& entry, const crypto::AeadJob& job)
   core.consume(entry.m, session::ConsumedKind::kConsumedReport);
 }
 
-bool deliver(Core& core, const OpenEntry& entry, std::uint32_t text_bytes, Packets& inner) {
+bool deliver(Core& core, const OpenEntry& entry, std::span<const std::uint8_t> text, Packets& inner) {
   rte_mbuf* m = entry.m;
+  const auto text_bytes = static_cast<std::uint32_t>(text.size());
   if ((entry.fields.flags & session::kFlagReliable) != 0) acknowledge(core, entry);
   if (text_bytes == 0) {
     core.consume(m, session::ConsumedKind::kConsumedEmpty);
@@ -158,21 +160,45 @@ bool deliver(Core& core, const OpenEntry& entry, std::uint32_t text_bytes, Packe
   return (entry.fields.flags & session::kFlagCoalesced) != 0;
 }
 
+// Of a session with streams, after accept(). True when a bundle was delivered: its parts are datagrams.
+bool act_stream(Core& core, StreamSession& s, const OpenEntry& entry, const session::RxOutcome& outcome,
+                std::span<const std::uint8_t> text, Packets& inner) {
+  core.streams->take(core, s, outcome, entry.fields, text);
+  if (outcome.action == session::RxAction::kDeliverBundle) return deliver(core, entry, text, inner);
+  if (session::is_stream_data(entry.fields.flags)) {
+    core.consume(entry.m, session::ConsumedKind::kConsumedStream);
+  } else if (text.empty()) {
+    core.consume(entry.m, session::ConsumedKind::kConsumedEmpty);
+  } else if (core.streams->take_datagram(s, entry.fields.stream, text)) {
+    core.consume(entry.m, session::ConsumedKind::kConsumedDatagram);
+  } else {
+    core.drop(entry.m, DropReason::kNoService);
+  }
+  return false;
+}
+
 // After the tag verified. True when a bundle was delivered.
 bool act(Core& core, const OpenEntry& entry, const crypto::AeadJob& job, Packets& inner) {
   ++core.stats.opened_pkts;
+  const std::span<const std::uint8_t> text(job.text, job.text_bytes);
+  StreamSession* streams = core.streams == nullptr ? nullptr : core.streams->session(entry.slot);
+  const bool has_room = streams == nullptr || streams->link.has_room(entry.fields, job.text_bytes);
   const session::RxOutcome outcome = core.shard.accept(entry.slot, entry.fields, entry.branch, job.text_bytes,
-                                                       core.now_tsc, meta(entry.m).source);
+                                                       core.now_tsc, meta(entry.m).source, has_room);
   if (outcome.new_source) [[unlikely]]
     report_source(core, entry);
   switch (outcome.action) {
     case session::RxAction::kDeliver:
     case session::RxAction::kDeliverBundle:
-      return deliver(core, entry, job.text_bytes, inner);
+      if (streams != nullptr) [[unlikely]]
+        return act_stream(core, *streams, entry, outcome, text, inner);
+      return deliver(core, entry, text, inner);
     case session::RxAction::kAck:
+      if (streams != nullptr) core.streams->take(core, *streams, outcome, entry.fields, text);
       core.consume(entry.m, session::ConsumedKind::kConsumedAck);
       return false;
     case session::RxAction::kWindowUpdate:
+      if (streams != nullptr) core.streams->take(core, *streams, outcome, entry.fields, text);
       core.consume(entry.m, session::ConsumedKind::kConsumedWindowUpdate);
       return false;
     case session::RxAction::kReport:
@@ -183,13 +209,18 @@ bool act(Core& core, const OpenEntry& entry, const crypto::AeadJob& job, Packets
         core.drop(entry.m, DropReason::kPathRate);
         return false;
       }
+      if (streams != nullptr) core.streams->take(core, *streams, outcome, entry.fields, text);
       report_path_validation(core, entry, job.text);
       core.consume(entry.m, session::ConsumedKind::kConsumedPathValidation);
       return false;
     case session::RxAction::kDrop:
       break;
   }
-  if (outcome.duplicate_reliable) acknowledge(core, entry);
+  if (streams != nullptr) {
+    core.streams->take(core, *streams, outcome, entry.fields, text);
+  } else if (outcome.duplicate_reliable) {
+    acknowledge(core, entry);
+  }
   core.drop(entry.m, outcome.drop);
   return false;
 }

@@ -102,6 +102,13 @@ class Methods {
   }
   Json path_probe(const RpcParams& p) { return done(gateway_.path_probe(p.text("session"), slot_of(p))); }
 
+  // ---- services
+  Json service_show(const RpcParams&) {
+    Json list = Json::array();
+    for (const ServiceView& service : gateway_.stats().services) list.push_back(service_json(service));
+    return {{"services", std::move(list)}};
+  }
+
   // ---- routes
   Json route_add(const RpcParams& p) {
     RouteConfig route;
@@ -280,6 +287,7 @@ void Table::paths_and_routes() {
          "adds a route");
   change("route.remove", &Methods::route_remove, {prefix}, "removes a route");
   show("route.show", &Methods::route_show, {}, "routes");
+  show("service.show", &Methods::service_show, {}, "services that streams are joined to");
 }
 
 void Table::gateway() {

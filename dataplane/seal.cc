@@ -12,13 +12,6 @@ namespace {
 
 using session::DropReason;
 
-// Where a packet leaves and under which path id.
-struct Way {
-  session::OuterTemplate* outer;
-  session::PathTraffic* traffic;  // null: the session's own counters say it all
-  std::uint8_t path;
-};
-
 struct Granted {
   SealEntry entry;
   session::TxGrant grant;
@@ -193,9 +186,8 @@ void checksum6(const Core& core, rte_mbuf* m, const session::OuterTemplate& oute
   session::store_be16(udp + 6, udp_checksum(outer.udp_pseudo_sum, udp, udp_bytes));
 }
 
-void send_pass(Core& core, const Granted& g) {
-  const session::OuterTemplate& outer = *g.way.outer;
-  rte_mbuf* m = g.entry.m;
+// Data at the outer IP header.
+void send_framed(Core& core, rte_mbuf* m, const session::OuterTemplate& outer) {
   m->ol_flags = 0;
   if (outer.length != kIp4Bytes + kUdpBytes) checksum6(core, m, outer);
   send_to(core, m, outer.adjacency);
@@ -206,10 +198,21 @@ void seal_granted(Core& core, const Granted* granted, unsigned n) {
   for (unsigned i = 0; i < n; ++i) frame_pass(core, granted[i], jobs[i]);
   core.aead.seal_batch(jobs, n);
   core.stats.sealed_pkts += n;
-  for (unsigned i = 0; i < n; ++i) send_pass(core, granted[i]);
+  for (unsigned i = 0; i < n; ++i) send_framed(core, granted[i].entry.m, *granted[i].way.outer);
 }
 
 }  // namespace
+
+Way way_over_path(Core& core, std::uint32_t slot, std::uint16_t stream, std::uint8_t path) {
+  session::SessionHot& hot = core.shard.hot(slot);
+  return way_of(hot, core.shard.path_set(hot), SealEntry{nullptr, slot, stream, 0, path, Via::kPath});
+}
+
+void send_packet(Core& core, rte_mbuf* m, session::OuterTemplate& outer) {
+  auto* p = reinterpret_cast<std::uint8_t*>(rte_pktmbuf_prepend(m, outer.length));
+  finish_outer(p, outer, m->data_len, 0);
+  send_framed(core, m, outer);
+}
 
 void seal_push(Core& core, const SealEntry& entry) {
   if (core.seal_count == kMaxBurst) seal_flush(core);

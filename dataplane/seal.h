@@ -8,6 +8,17 @@
 
 namespace dataplane {
 
+// Where a packet leaves and under which path id.
+struct Way {
+  session::OuterTemplate* outer;
+  session::PathTraffic* traffic;  // null: the session's own counters say it all
+  std::uint8_t path;
+};
+// The way of what carries path id `path`; when no way has it any more, that of the stream.
+[[nodiscard]] Way way_over_path(Core& core, std::uint32_t slot, std::uint16_t stream, std::uint8_t path);
+// A sealed packet, data at its Phantom header: outer headers, then on its way. DSCP and ECN are 0.
+void send_packet(Core& core, rte_mbuf* m, session::OuterTemplate& outer);
+
 // Adds a packet: data at the plaintext (an inner IP packet, or a control payload), at least kSealHeadroom
 // bytes in front of it and kSealTailroom behind. meta.outer_ecn is the DSCP/ECN byte of the outer header.
 void seal_push(Core& core, const SealEntry& entry);

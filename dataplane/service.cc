@@ -48,13 +48,13 @@ unsigned take(rte_ring* ring, ServiceMessage* out, unsigned n) {
 
 ServiceLink::ServiceLink(std::uint32_t connections, std::uint32_t pipe_bytes)
     : connections_(connections),
-      memory_(std::size_t{connections} * 2 * pipe_bytes),
+      memory_(std::make_unique_for_overwrite<std::uint8_t[]>(std::size_t{connections} * 2 * pipe_bytes)),
       pipes_(std::make_unique<ServicePipes[]>(connections)) {
   const unsigned count = std::bit_ceil(connections * kServiceMessages + 1);
   to_hub_ = std::make_unique<RingMemory>(count);
   to_worker_ = std::make_unique<RingMemory>(count);
   for (std::uint32_t i = 0; i < connections; ++i) {
-    std::uint8_t* at = memory_.data() + std::size_t{i} * 2 * pipe_bytes;
+    std::uint8_t* at = memory_.get() + std::size_t{i} * 2 * pipe_bytes;
     pipes_[i].to_socket.init({at, pipe_bytes});
     pipes_[i].from_socket.init({at + pipe_bytes, pipe_bytes});
   }

@@ -60,7 +60,7 @@ enum class ServiceNews : std::uint8_t {
   kRoom,     // the pipe from the socket has room again
   kFinish,   // nothing follows the bytes that are in the pipe: shut the socket's sending side
   kReset,    // close at once
-  kRelease,  // the worker is done with the record; the hub answers kGone
+  kRelease,  // the worker is done with the record; the hub answers kGone, once what was finished is written
   // hub -> worker
   kBytesBack,   // the pipe from the socket has bytes
   kRoomBack,    // the pipe towards the socket has room again
@@ -107,6 +107,9 @@ struct ServicePipes {
   alignas(64) std::atomic<bool> hub_waits{false};
 };
 
+// Connections of one worker, all services together.
+inline constexpr std::uint32_t kMaxServiceConnections = 65'535;
+
 // Messages about one connection that can be under way in one direction at a time.
 inline constexpr unsigned kServiceMessages = 8;
 
@@ -132,7 +135,7 @@ class ServiceLink {
  private:
   struct RingMemory;
   std::uint32_t connections_;
-  std::vector<std::uint8_t> memory_;
+  std::unique_ptr<std::uint8_t[]> memory_;  // pages that no connection used are not touched
   std::unique_ptr<ServicePipes[]> pipes_;
   std::unique_ptr<RingMemory> to_hub_;
   std::unique_ptr<RingMemory> to_worker_;

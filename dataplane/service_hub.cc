@@ -26,6 +26,12 @@ constexpr std::uint32_t kMaxTargetLine = 128;
 // Rounds without anything to do before the thread sleeps: a reply of a local backend takes a few
 // microseconds.
 constexpr unsigned kBusyRounds = 8;
+// How long a backend may take over the last bytes of a stream that is over.
+constexpr std::uint64_t kFarewellNs = 60'000'000'000;
+
+void add(std::uint64_t& counter, std::uint64_t n = 1) {
+  __atomic_store_n(&counter, counter + n, __ATOMIC_RELAXED);
+}
 
 }  // namespace
 
@@ -39,6 +45,7 @@ struct ServiceHub::Impl {
     bool finished = false;     // by the worker: nothing follows what is in the pipe
     bool shut = false;         // our sending side
     bool end_of_file = false;  // of the backend
+    bool released = false;     // by the worker
     bool datagrams = false;
     std::uint32_t interest = 0;  // of epoll
     std::uint16_t service = 0;
@@ -69,7 +76,8 @@ struct ServiceHub::Impl {
   void fail(Connection& c, ServiceEnd why);
   void finish_quietly(Connection& c);
   void shut_socket(Connection& c, bool abort);
-  void release(Connection& c);
+  void release(Connection& c, std::uint64_t now_ns);
+  void ended(Connection& c);
   void tell(const Connection& c, ServiceNews news, std::uint16_t value = 0);
   void touch(Connection& c, std::uint64_t now_ns);
   ServicePipes& pipes(const Connection& c) { return links[c.worker]->pipes(c.index); }
@@ -151,39 +159,51 @@ void ServiceHub::Impl::shut_socket(Connection& c, bool abort) {
 
 void ServiceHub::Impl::fail(Connection& c, ServiceEnd why) {
   if (c.stage == Stage::kEnded) return;
-  ++count(c).ended[static_cast<std::size_t>(why)];
+  add(count(c).ended[static_cast<std::size_t>(why)]);
   spdlog::info("service {}: connection ended: {}", config(c).name, name_of(why));
   shut_socket(c, true);
+  if (!c.released) tell(c, ServiceNews::kResetBack, static_cast<std::uint16_t>(why));
+  ended(c);
+}
+
+// Nothing is left of it but the record, which is free when the worker says so.
+void ServiceHub::Impl::ended(Connection& c) {
   c.stage = Stage::kEnded;
-  tell(c, ServiceNews::kResetBack, static_cast<std::uint16_t>(why));
+  if (!c.released) return;
+  c.stage = Stage::kFree;
+  tell(c, ServiceNews::kGone);
+  hub.open_.fetch_sub(1, std::memory_order_relaxed);
 }
 
 // Both directions are done.
 void ServiceHub::Impl::finish_quietly(Connection& c) {
   if (c.stage != Stage::kOpen || !c.shut || !c.end_of_file) return;
-  ++count(c).ended[static_cast<std::size_t>(ServiceEnd::kDone)];
+  add(count(c).ended[static_cast<std::size_t>(ServiceEnd::kDone)]);
   shut_socket(c, false);
-  c.stage = Stage::kEnded;
+  ended(c);
 }
 
-void ServiceHub::Impl::release(Connection& c) {
-  if (c.stage != Stage::kEnded) {  // the stream ended before the socket did
-    ++count(c).ended[static_cast<std::size_t>(ServiceEnd::kDone)];
-    shut_socket(c, true);
+// The stream is over. What it finished with is still the backend's, within reason.
+void ServiceHub::Impl::release(Connection& c, std::uint64_t now_ns) {
+  c.released = true;
+  if (c.stage == Stage::kEnded) return ended(c);
+  if (c.finished && c.stage != Stage::kTarget) {
+    wheel.arm(c.timer, now_ns + kFarewellNs);
+    return;
   }
-  tell(c, ServiceNews::kGone);
-  c.stage = Stage::kFree;
-  hub.open_.fetch_sub(1, std::memory_order_relaxed);
+  add(count(c).ended[static_cast<std::size_t>(ServiceEnd::kDone)]);
+  shut_socket(c, true);
+  ended(c);
 }
 
 // ---- beginnings
 
 void ServiceHub::Impl::open(Connection& c, std::uint16_t service, std::uint64_t now_ns) {
   c.service = service;
-  c.finished = c.shut = c.end_of_file = false;
+  c.finished = c.shut = c.end_of_file = c.released = false;
   const ServiceTarget target = config(c).target;
   c.datagrams = target == ServiceTarget::kUdp || target == ServiceTarget::kUnixDatagram;
-  ++count(c).opened;
+  add(count(c).opened);
   hub.open_.fetch_add(1, std::memory_order_relaxed);
   touch(c, now_ns);
   wheel.arm(c.timer, now_ns + config(c).connect_timeout_ns);
@@ -223,9 +243,10 @@ void ServiceHub::Impl::connect(Connection& c, const session::Endpoint* named, st
 void ServiceHub::Impl::connected(Connection& c, std::uint64_t now_ns) {
   if (const auto why = connect_error(c.fd)) return fail(c, *why);
   c.stage = Stage::kOpen;
-  ++count(c).connected;
+  add(count(c).connected);
   wheel.cancel(c.timer);
   if (config(c).idle_timeout_ns != 0) wheel.arm(c.timer, now_ns + config(c).idle_timeout_ns);
+  if (c.released) wheel.arm(c.timer, now_ns + kFarewellNs);
   want(c, EPOLLIN);
   write_socket(c, now_ns);
 }
@@ -245,8 +266,8 @@ void ServiceHub::Impl::made_room(Connection& c) {
 // False: the socket takes no more now, or it failed.
 bool ServiceHub::Impl::write_some(Connection& c, BytePipe& pipe) {
   const SocketMove moved = c.datagrams ? send_datagram(c.fd, pipe) : send_bytes(c.fd, pipe);
-  count(c).to_backends_bytes += moved.bytes;
-  if (moved.dropped) ++count(c).datagrams_dropped;
+  add(count(c).to_backends_bytes, moved.bytes);
+  if (moved.dropped) add(count(c).datagrams_dropped);
   if (moved.failed) {
     fail(c, ServiceEnd::kBroken);
     return false;
@@ -258,13 +279,15 @@ void ServiceHub::Impl::write_socket(Connection& c, std::uint64_t now_ns) {
   if (c.stage != Stage::kOpen) return;
   BytePipe& pipe = pipes(c).to_socket;
   bool more = true;
-  while (more && pipe.size() != 0) {
+  const std::uint64_t turn = count(c).to_backends_bytes + kTurnBytes;
+  while (more && pipe.size() != 0 && count(c).to_backends_bytes < turn) {
     touch(c, now_ns);
     more = write_some(c, pipe);
   }
   if (c.stage != Stage::kOpen) return;
   made_room(c);
-  want(c, more ? c.interest & ~std::uint32_t{EPOLLOUT} : c.interest | EPOLLOUT);
+  // Its turn is over, or the socket takes no more now: epoll says when to go on.
+  want(c, pipe.size() == 0 ? c.interest & ~std::uint32_t{EPOLLOUT} : c.interest | EPOLLOUT);
   if (c.finished && pipe.size() == 0 && !c.shut) {
     c.shut = true;
     shut_sending(c.fd);
@@ -275,8 +298,8 @@ void ServiceHub::Impl::write_socket(Connection& c, std::uint64_t now_ns) {
 // False: no more for now.
 bool ServiceHub::Impl::read_some(Connection& c, BytePipe& pipe, bool& blocked) {
   const SocketMove moved = c.datagrams ? receive_datagram(c.fd, pipe) : receive_bytes(c.fd, pipe);
-  count(c).from_backends_bytes += moved.bytes;
-  if (moved.dropped) ++count(c).datagrams_dropped;
+  add(count(c).from_backends_bytes, moved.bytes);
+  if (moved.dropped) add(count(c).datagrams_dropped);
   if (moved.failed) {
     fail(c, ServiceEnd::kBroken);
     return false;
@@ -323,6 +346,7 @@ void ServiceHub::Impl::on_event(Connection& c, std::uint32_t events, std::uint64
 void ServiceHub::Impl::on_timer(Connection& c, std::uint64_t now_ns) {
   if (c.stage == Stage::kTarget || c.stage == Stage::kConnecting) return fail(c, ServiceEnd::kTimedOut);
   if (c.stage != Stage::kOpen) return;
+  if (c.released) return fail(c, ServiceEnd::kTimedOut);
   const std::uint64_t due = c.moved_ns + config(c).idle_timeout_ns;
   if (now_ns >= due) return fail(c, ServiceEnd::kIdle);
   wheel.arm(c.timer, due);
@@ -348,12 +372,12 @@ void ServiceHub::Impl::on_message(std::uint32_t worker, const ServiceMessage& me
       return c.stage == Stage::kTarget ? read_target(c, now_ns) : write_socket(c, now_ns);
     case ServiceNews::kReset:
       if (c.stage == Stage::kEnded) return;
-      ++count(c).ended[static_cast<std::size_t>(ServiceEnd::kDone)];
+      add(count(c).ended[static_cast<std::size_t>(ServiceEnd::kDone)]);
       shut_socket(c, true);
       c.stage = Stage::kEnded;
       return;
     case ServiceNews::kRelease:
-      return release(c);
+      return release(c, now_ns);
     default:
       return;
   }

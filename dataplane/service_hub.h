@@ -15,7 +15,7 @@
 
 namespace dataplane {
 
-// Plain numbers of the service thread, read by others without stopping it.
+// Of one service. The service thread writes, others read without stopping it.
 struct ServiceCounters {
   std::uint64_t opened = 0;
   std::uint64_t connected = 0;

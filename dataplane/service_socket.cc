@@ -169,12 +169,12 @@ SocketMove send_datagram(int fd, BytePipe& from) {
 
 SocketMove receive_datagram(int fd, BytePipe& to) {
   SocketMove move;
-  std::uint8_t frame[2 + kMaxDatagramBytes + 1];
+  std::uint8_t bytes[kMaxDatagramBytes + 1];
   if (to.room() < 2 + kMaxDatagramBytes) {
     move.full = true;
     return move;
   }
-  const ssize_t n = recv(fd, frame + 2, kMaxDatagramBytes + 1, MSG_DONTWAIT);
+  const ssize_t n = recv(fd, bytes, sizeof bytes, MSG_DONTWAIT);
   if (n < 0) {  // an ICMP error of an earlier one is no end
     move.blocked = true;
     return move;
@@ -183,8 +183,9 @@ SocketMove receive_datagram(int fd, BytePipe& to) {
     move.dropped = true;
     return move;
   }
-  session::store_be16(frame, static_cast<std::uint16_t>(n));
-  (void)to.write({frame, static_cast<std::size_t>(n) + 2});
+  std::uint8_t length[2];
+  session::store_be16(length, static_cast<std::uint16_t>(n));
+  to.put(length, {bytes, static_cast<std::size_t>(n)});
   move.bytes = static_cast<std::uint32_t>(n);
   return move;
 }

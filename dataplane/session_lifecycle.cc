@@ -9,6 +9,12 @@
 namespace dataplane {
 namespace {
 
+OperatorResult carries_streams(const std::string& name) {
+  return fail(OperatorStatus::kRefused, "session \"" + name +
+                                            "\" carries streams of a service, so no routes lead into it: use "
+                                            "another session for them");
+}
+
 constexpr const char* kStoreFails =
     "the state store cannot be written, so no session can be added; see the log for the reason";
 
@@ -90,6 +96,11 @@ OperatorResult SessionLifecycle::add(const SessionEntry& entry, const std::vecto
   if (!result.ok()) return result;
   Managed* s = begin(entry, result, now_ns);
   if (s == nullptr) return result;
+  if (s->streams != nullptr && !routes.empty()) {
+    result = carries_streams(name);
+    give_up(*s, result.message);
+    return result;
+  }
   for (const RouteConfig& route : routes) {
     result = routes_.add(route, std::nullopt, now_ns);
     if (result.ok()) continue;
@@ -107,6 +118,7 @@ OperatorResult SessionLifecycle::route_add(const RouteConfig& route, std::uint64
   if (s->stage >= Stage::kLeaving) {
     return fail(OperatorStatus::kRefused, "session \"" + route.session + "\" is being removed");
   }
+  if (s->streams != nullptr) return carries_streams(route.session);
   std::optional<Hop> hop;
   if (s->stage == Stage::kLive) hop = hop_of(*s);
   return routes_.add(route, hop, now_ns);
@@ -127,6 +139,7 @@ bool SessionLifecycle::try_install(Managed& s) {
   message.init = init.get();
   inits_.emplace(init.get(), std::move(init));
   io_.send(s.worker, message);
+  sessions_.attach_streams(s);
   s.stage = Stage::kAdding;
   if (const Managed* old = sessions_.named(s.replaces)) {
     send_alias(s, hop_of(*old));

@@ -87,6 +87,9 @@ void SessionManager::on_message(unsigned worker, const Message& message, std::ui
     case MessageKind::kDead:
       s->control->on_dead(now_ns);
       break;
+    case MessageKind::kStreamsAtRest:
+      s->control->set_at_rest(message.a != 0, now_ns);
+      break;
     case MessageKind::kPathValidation:
       s->control->on_path_validation(message.a, message.origin.value, paths_.origin(message), now_ns);
       break;
@@ -295,6 +298,7 @@ bool SessionManager::drain(Managed& s, unsigned& done) {
   log_path_notices(s);
   // Not with the worker yet, or no longer: what it would be told waits, or goes with the session.
   if (s.stage == Stage::kStoring || s.stage >= Stage::kRemoving) return true;
+  tell_hold(s);
   session::ControlCommand command;
   while (io_.has_room(s.worker)) {
     if (!s.control->next_command(command)) {

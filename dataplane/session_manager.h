@@ -117,6 +117,11 @@ class SessionManager {
   void find_way(Managed& s, std::uint64_t now_ns);
   session::SessionInit init_of(Managed& s);
   void install(Managed& s, std::uint64_t now_ns);
+  // ---- session_streams.cc: sessions that services name
+  void make_streams(Managed& s);
+  // Behind kAddSession, or once the shard has it.
+  void attach_streams(const Managed& s);
+  void tell_hold(Managed& s);
   void commit_first(std::uint64_t now_ns);
   Managed* find(unsigned worker, std::uint32_t slot, std::uint32_t generation);
   void mark(Managed& s);

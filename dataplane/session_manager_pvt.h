@@ -4,6 +4,7 @@
 #include "dataplane/fences.h"
 #include "dataplane/outer_template.h"
 #include "dataplane/session_manager.h"
+#include "dataplane/stream_host.h"
 #include "session/path_reports.h"
 
 namespace dataplane {
@@ -36,7 +37,9 @@ struct SessionManager::Managed {
   std::uint64_t scheduled_ns = UINT64_MAX;  // its live entry among the deadlines
   std::uint64_t welcomed_ns = 0;            // last time the worker was told that packets ahead are authentic
   bool dirty = false;
-  session::OuterTemplate outer;  // at the start
+  session::OuterTemplate outer;            // at the start
+  std::unique_ptr<StreamSession> streams;  // its worker's while it has the session; null: IP packets
+  bool hold_told = false;                  // the worker knows that a rekey waits for rest
 
   // What its traffic tells, session_reports.cc. Made when traffic moved first.
   std::unique_ptr<session::PathReports> reports;

@@ -89,6 +89,7 @@ SessionManager::Managed& SessionManager::add(const SessionEntry& entry, std::uin
   s->control =
       std::make_unique<session::SessionControl>(entry.identity, std::move(secret), entry.policy, use->slot,
                                                 use->generation, *topology_.workers[s->worker].keys, aead_);
+  make_streams(*s);
   give_paths(*s, record);
   if (const auto error = s->control->start(record, now_ns)) {
     slots_[s->worker].give_back(use->slot);
@@ -178,6 +179,7 @@ void SessionManager::install(Managed& s, std::uint64_t now_ns) {
                              "\": the worker's tables are full: raise the limits of the configuration");
   }
   s.stage = Stage::kLive;
+  attach_streams(s);
 }
 
 // One transaction; a failure here is an error, never a start without a record.
@@ -237,6 +239,7 @@ std::vector<SessionView> SessionManager::view(std::uint64_t now_ns) const {
     v.budget_left_seconds = budget.seconds;
     v.budget_limit = budget.limit;
     v.idle_seconds = c.idle_seconds(now_ns);
+    if (s->streams != nullptr) v.streams = view_streams(s->streams->streams.counters());
     v.replaced_by = s->replaced_by;
     v.peer = peer_text(s->peer);
     view_paths(*s, *topology_.workers[s->worker].shard, v);

@@ -97,6 +97,8 @@ Snapshot take_counters(const Topology& topology, double seconds) {
   snapshot.control = *topology.control_stats;
   add_core(snapshot, snapshot.control);
   close_books(snapshot);
+  snapshot.services = view_services(topology);
+  snapshot.without_service = without_service(topology);
   return snapshot;
 }
 

@@ -12,6 +12,7 @@
 
 #include "dataplane/control.h"
 #include "dataplane/flow_steering.h"
+#include "dataplane/service_view.h"
 #include "dataplane/session_paths.h"
 #include "dataplane/stats.h"
 #include "dataplane/topology.h"
@@ -61,6 +62,9 @@ struct Snapshot {
   SessionPathCounters path_counters;
   ReportTotals reports;
   std::optional<bool> pools_full;  // known once everything was taken down
+  std::vector<ServiceView> services;
+  std::uint64_t without_service = 0;  // streams and messages on ids that no service has
+  std::optional<bool> pools_full;     // known once everything was taken down
 };
 
 // Counters only: ports, workers, drops, books. Needs no lock.

@@ -110,7 +110,29 @@ Json json_path_commands(const SessionPathCounters& c) {
           {"no_path_sets", c.no_path_sets}};
 }
 
+Json json_named(const NamedCounters& counters) {
+  Json out = Json::object();
+  for (const auto& [name, value] : counters) out[name] = value;
+  return out;
+}
+
 }  // namespace
+
+Json service_json(const ServiceView& v) {
+  return {{"name", v.name},
+          {"sessions", v.sessions},
+          {"target", v.target},
+          {"open", v.open},
+          {"opened", v.opened},
+          {"connected", v.connected},
+          {"refused", v.refused},
+          {"to_backend_bytes", v.to_backend_bytes},
+          {"from_backend_bytes", v.from_backend_bytes},
+          {"datagrams_in", v.datagrams_in},
+          {"datagrams_out", v.datagrams_out},
+          {"datagrams_dropped", v.datagrams_dropped},
+          {"ended", json_named(v.ended)}};
+}
 
 Json session_json(const SessionView& v) {
   Json out = {{"name", v.name},
@@ -142,6 +164,7 @@ Json session_json(const SessionView& v) {
               {"steered", v.steered}};
   if (v.bandwidth) out["bandwidth"] = json_bandwidth(*v.bandwidth);
   out["paths"] = paths_json(v);
+  if (!v.streams.empty()) out["streams"] = json_named(v.streams);
   return out;
 }
 
@@ -196,6 +219,8 @@ Json snapshot_json(const Snapshot& s) {
   out["neighbours"] = json_list(s.neighbours, [](const NeighbourView& n) {
     return Json{{"port", n.port}, {"address", n.address}, {"mac", n.mac}, {"state", n.state}};
   });
+  out["services"] = json_list(s.services, service_json);
+  out["without_service"] = s.without_service;
   out["steering"] = json_steering(s.steering);
   out["receiver_reports"] = json_reports(s.reports);
   out["path_commands"] = json_path_commands(s.path_counters);

@@ -14,6 +14,7 @@ namespace dataplane {
 using Json = nlohmann::ordered_json;  // for what we write: keys stay in the order a reader expects
 
 Json snapshot_json(const Snapshot& snapshot);
+Json service_json(const ServiceView& v);
 Json session_json(const SessionView& session);
 // An array, one object a path slot.
 Json paths_json(const SessionView& session);

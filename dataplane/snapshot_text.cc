@@ -93,6 +93,16 @@ void print_steering(Out out, const Snapshot& s) {
       steered, s.sessions.size(), handed_over, c.installed, c.removed, c.refused, c.unsupported);
 }
 
+void print_services(Out out, const Snapshot& s) {
+  if (s.services.empty()) return;
+  fmt::format_to(out, "\n{:<16} {:<24} {:>6} {:>9} {:>9} {:>8} {:>14} {:>14}\n", "service", "target", "open",
+                 "opened", "connected", "refused", "to backend", "from backend");
+  for (const ServiceView& v : s.services) {
+    fmt::format_to(out, "{:<16} {:<24} {:>6} {:>9} {:>9} {:>8} {:>14} {:>14}\n", v.name, v.target, v.open,
+                   v.opened, v.connected, v.refused, v.to_backend_bytes, v.from_backend_bytes);
+  }
+}
+
 template <std::size_t N>
 void print_counts(Out out, const char* title, const std::array<std::uint64_t, N>& counts,
                   const std::array<std::string_view, N>& names,
@@ -136,6 +146,7 @@ std::string table_text(const Snapshot& s) {
   print_workers(out, s);
   if (!s.sessions.empty()) print_sessions(out, s);
   if (!s.sessions.empty()) print_paths(out, s);
+  print_services(out, s);
   print_steering(out, s);
   print_counts(out, "dropped", s.drops, session::kDropReasonNames, &session::kDropReasonTexts);
   print_counts<session::kConsumedKinds>(out, "consumed", s.consumed, session::kConsumedKindNames, nullptr);

@@ -295,6 +295,28 @@ int on_neighbours(const char*, const char*, rte_tel_data* d) {
   });
 }
 
+int on_services(const char*, const char*, rte_tel_data* d) {
+  Source& from = source();
+  const std::lock_guard guard(from.mutex);
+  if (from.topology == nullptr) return -ENODEV;
+  std::vector<ServiceView> list = view_services(*from.topology);
+  list.resize(std::min<std::size_t>(list.size(), 32));
+  return answer_list(d, list, [](rte_tel_data* entry, const ServiceView& v) {
+    add(entry, "name", v.name);
+    add(entry, "target", v.target);
+    add(entry, "open", v.open);
+    add(entry, "opened", v.opened);
+    add(entry, "connected", v.connected);
+    add(entry, "refused", v.refused);
+    add(entry, "to_backend_bytes", v.to_backend_bytes);
+    add(entry, "from_backend_bytes", v.from_backend_bytes);
+    add(entry, "datagrams_in", v.datagrams_in);
+    add(entry, "datagrams_out", v.datagrams_out);
+    add(entry, "datagrams_dropped", v.datagrams_dropped);
+    for (const auto& [why, n] : v.ended) add(entry, ("ended_" + std::string(why)).c_str(), n);
+  });
+}
+
 int on_rekey(const char*, const char* params, rte_tel_data* d) {
   Source& from = source();
   const std::lock_guard guard(from.mutex);
@@ -342,6 +364,7 @@ constexpr Command kCommands[] = {
     {"/phantom/paths", on_paths, "Paths of a session. Parameter: its name"},
     {"/phantom/steering", on_steering, "Rules of ports that bring packets to their session's worker"},
     {"/phantom/neighbours", on_neighbours, "Next hops (at most 64)"},
+    {"/phantom/services", on_services, "Services that streams are joined to (at most 32)"},
     {"/phantom/store", on_store, "Health of the state store"},
     {"/phantom/rekey", on_rekey, "Rekeys a session now. Parameters: its name[,epochs to step, 1..16]"},
 };

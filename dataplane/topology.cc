@@ -11,8 +11,11 @@
 #include <rte_mbuf.h>
 
 #include "crypto/secret.h"
+#include "dataplane/config_service.h"
 #include "dataplane/message.h"
 #include "dataplane/ring_elem.h"
+#include "dataplane/service_hub.h"
+#include "dataplane/stream_host.h"
 #include "dataplane/topology_pvt.h"
 
 namespace dataplane {
@@ -70,7 +73,7 @@ std::uint64_t random_key() {
 }
 
 void make_shard(const GatewayConfig& config, WorkerParts& worker) {
-  session::ShardLimits limits = config.limits;
+  session::ShardLimits limits = limits_with_services(config);
   limits.index_key = random_key();
   const std::string who = fmt::format("worker {}", worker.index);
   worker.shard_memory =
@@ -99,6 +102,13 @@ void assign_lcores(Topology& topology) {
   }
 }
 
+void make_services(Topology& topology) {
+  if (topology.config.services.empty()) return;
+  std::vector<ServiceLink*> links;
+  for (const WorkerParts& worker : topology.workers) links.push_back(&worker.streams->link());
+  topology.services = std::make_unique<ServiceHub>(topology.config.services, std::move(links));
+}
+
 void make_workers(Topology& topology, unsigned instance) {
   topology.workers.resize(topology.config.cores.workers);
   for (unsigned i = 0; i < topology.workers.size(); ++i) topology.workers[i].index = i;
@@ -107,7 +117,11 @@ void make_workers(Topology& topology, unsigned instance) {
     make_shard(topology.config, worker);
     make_rings(topology, worker, instance);
     worker.stats = make_stats(worker.socket);
+    if (topology.config.services.empty()) continue;
+    worker.streams = std::make_unique<StreamHost>(fmt::format("p{}w{}streams", instance, worker.index),
+                                                  topology.config, *worker.shard, worker.socket);
   }
+  make_services(topology);
 }
 
 void make_ports(Topology& topology) {
@@ -163,6 +177,7 @@ void free_worker(WorkerParts& worker) {
   }
   free_stats(worker.stats);
   worker.stats = nullptr;
+  worker.streams.reset();
   worker.shard.reset();
   worker.keys.reset();
   worker.key_memory.reset();
@@ -170,6 +185,9 @@ void free_worker(WorkerParts& worker) {
 }
 
 }  // namespace
+
+Topology::Topology() = default;
+Topology::~Topology() = default;
 
 void list_local_endpoints(Topology& topology) {
   for (const SessionEntry& session : topology.config.sessions) {
@@ -209,6 +227,7 @@ bool tear_down(Topology& topology) {
     rte_mempool_free(topology.packets);
     topology.packets = nullptr;
   }
+  topology.services.reset();
   for (WorkerParts& worker : topology.workers) free_worker(worker);
   free_stats(topology.control_stats);
   topology.control_stats = nullptr;

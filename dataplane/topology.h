@@ -41,6 +41,8 @@ struct Port {
 };
 
 class Worker;
+class StreamHost;
+class ServiceHub;
 
 // Memory and rings of one worker. Owner in comments.
 struct WorkerParts {
@@ -54,17 +56,21 @@ struct WorkerParts {
   rte_ring* to_worker = nullptr;                      // Message elements: control -> worker
   rte_ring* to_control = nullptr;                     // Message elements: worker -> control
   rte_ring* punt = nullptr;                           // mbuf pointers: worker -> control
+  std::unique_ptr<StreamHost> streams;                // worker; null without services
   std::vector<rte_ring*> handoff_in;                  // mbuf pointers, one per sibling, indexed by the sender
   CoreStats* stats = nullptr;                         // worker writes
 };
 
 struct Topology {
+  Topology();
+  ~Topology();
   GatewayConfig config;
   std::vector<Port> ports;
   rte_mempool* packets = nullptr;  // priv size sizeof(PktMeta)
   std::unique_ptr<Fib> fib;
   std::vector<WorkerParts> workers;
   CoreStats* control_stats = nullptr;
+  std::unique_ptr<ServiceHub> services;  // service thread; null without services
   // Where Phantom packets are ours, by the index that messages name; family 0: free. Workers copy it when
   // they are made; afterwards it is control's, which tells them of every change (kListen).
   std::array<session::Endpoint, kMaxLocalEndpoints> local_endpoints{};

@@ -16,4 +16,12 @@ inline std::uint64_t read_tsc() {
   return test_tsc != 0 ? test_tsc : rte_rdtsc();
 }
 
+// The counter in nanoseconds, from whenever it began.
+inline std::uint64_t tsc_to_ns(std::uint64_t tsc) {
+  __extension__ using Wide = unsigned __int128;
+  static const std::uint64_t kNsOf2to32 =
+      static_cast<std::uint64_t>((Wide{1'000'000'000} << 32) / rte_get_tsc_hz());
+  return static_cast<std::uint64_t>((Wide{tsc} * kNsOf2to32) >> 32);
+}
+
 }  // namespace dataplane

@@ -13,6 +13,7 @@
 #include "dataplane/parse.h"
 #include "dataplane/seal.h"
 #include "dataplane/steer.h"
+#include "dataplane/stream_host.h"
 #include "dataplane/tsc.h"
 #include "dataplane/tx.h"
 #include "dataplane/worker_messages.h"
@@ -54,6 +55,7 @@ struct Worker::Impl {
   unsigned take_over_all();
   void open_owned(Packets& pkts, bool handed_over = false);
   void unbundle(Packets& inner);
+  void deliver_inner(Packets& parts);
   void finish_loop();
   void back_off(bool moved);
 };
@@ -71,6 +73,23 @@ void Worker::Impl::open_owned(Packets& pkts, bool handed_over) {
   forward_inner(core, inner);
 }
 
+// Out of a bundle: IP packets, or datagrams of a session with streams.
+void Worker::Impl::deliver_inner(Packets& parts) {
+  Packets packets;
+  for (rte_mbuf* m : parts) {
+    StreamSession* s = core.streams == nullptr ? nullptr : core.streams->session(meta(m).slot);
+    if (s == nullptr) {
+      packets.push(m);
+    } else if (core.streams->take_datagram(*s, meta(m).stream, {data_of(m), m->data_len})) {
+      core.consume(m, session::ConsumedKind::kConsumedDatagram);
+    } else {
+      core.drop(m, session::DropReason::kNoService);
+    }
+  }
+  parts.count = 0;
+  forward_inner(core, packets);
+}
+
 // Bundles among delivered packets: their parts go on in their place, so order is kept.
 void Worker::Impl::unbundle(Packets& inner) {
   Packets plain;
@@ -79,16 +98,16 @@ void Worker::Impl::unbundle(Packets& inner) {
       plain.push(m);
       continue;
     }
-    forward_inner(core, plain);
+    deliver_inner(plain);
     unsigned left = 0;
     if (!check_bundle(core, m, left)) continue;
     std::uint32_t at = 2;
     for (bool more = true; more;) {
       more = next_parts(core, m, at, left, plain);
-      forward_inner(core, plain);
+      deliver_inner(plain);
     }
   }
-  forward_inner(core, plain);
+  deliver_inner(plain);
   inner.count = 0;
 }
 
@@ -160,6 +179,7 @@ bool Worker::Impl::poll() {
   moved += returned.count;
   steer(core, returned);
   open_owned(returned);
+  if (core.streams != nullptr && core.streams->run(core)) ++moved;
   finish_loop();
   CoreStats& stats = core.stats;
   ++stats.loops;
@@ -187,6 +207,7 @@ void Worker::Impl::back_off(bool moved) {
 // Nothing new is received; siblings' packets, control's messages and held packets still are worked off.
 void Worker::Impl::drain() {
   core.tick();
+  if (core.streams != nullptr) core.streams->end(core);
   const std::uint32_t begin = core.now_ms;
   bool busy = true;
   while (core.now_ms - begin < kDrainMs && (busy || held(core) != 0)) {

@@ -7,6 +7,7 @@
 
 #include "dataplane/forward.h"
 #include "dataplane/seal.h"
+#include "dataplane/stream_host.h"
 #include "dataplane/tx.h"
 #include "session/shard_commands.h"
 
@@ -132,6 +133,18 @@ void session_command(Core& core, const Message& m) {
   }
 }
 
+// Where its packets go may be known only now.
+void wake_streams(Core& core, std::uint32_t slot) {
+  StreamSession* s = core.streams == nullptr ? nullptr : core.streams->session(slot);
+  if (s != nullptr) core.streams->wake(*s);
+}
+
+void stream_command(Core& core, const Message& m) {
+  if (!current(core, m)) return;
+  if (m.kind == MessageKind::kAttachStreams) return core.streams->attach(*m.streams);
+  core.streams->set_hold(m.slot, m.a != 0);
+}
+
 // Commands whose memory or handle control gets back. What was gathered for sealing goes before: it names a
 // slot, and by then another session, or other paths, may be there.
 void answered_command(Core& core, const Message& m) {
@@ -142,6 +155,7 @@ void answered_command(Core& core, const Message& m) {
       commands.add(*m.init);
       return answer(core, m, MessageKind::kInitDone);
     case MessageKind::kRemoveSession:
+      if (core.streams != nullptr && current(core, m)) core.streams->detach(core, m.slot);
       commands.remove(m.slot, m.generation);
       return answer(core, m, MessageKind::kSessionRemoved);
     case MessageKind::kJump:
@@ -149,6 +163,7 @@ void answered_command(Core& core, const Message& m) {
       return answer(core, m, MessageKind::kJumpDone);
     case MessageKind::kSetPaths:
       commands.set_paths(*m.plan);
+      wake_streams(core, m.slot);
       return answer(core, m, MessageKind::kPathsDone);
     case MessageKind::kSendProbe:
       send_probe(core, m);
@@ -166,6 +181,9 @@ void carry_out(Core& core, const Message& m, Packets& returned) {
     case MessageKind::kSetPaths:
     case MessageKind::kSendProbe:
       return answered_command(core, m);
+    case MessageKind::kAttachStreams:
+    case MessageKind::kHoldStreams:
+      return stream_command(core, m);
     case MessageKind::kSendPathValidation:
       return send_path_validation(core, m);
     case MessageKind::kSendReport:

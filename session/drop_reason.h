@@ -49,6 +49,7 @@ namespace session {
   X(kStreamNoRoom,        "stream_no_room",       "reliable data that its stream has no room for now") \
   X(kCoalescedHeader,     "coalesced_header",     "bundle without a complete count")                   \
   X(kCoalescedPart,       "coalesced_part",       "bundle with fewer complete parts than announced")   \
+  X(kNoService,           "no_service",           "message on a stream that no service of ours has")   \
   X(kNoConsumer,          "no_consumer",          "authentic packet kind that nothing here takes")     \
   X(kSessionClosed,       "session_closed",       "session is closed or dead")                \
   /* inner IP packet */                                                                                \
@@ -87,6 +88,8 @@ namespace session {
   X(kConsumedAck,            "ack",            "acknowledgements")                                     \
   X(kConsumedWindowUpdate,   "window_update",  "flow-control credit")                                  \
   X(kConsumedReport,         "receiver_report","receiver reports of hardened peers")                  \
+  X(kConsumedStream,         "stream",         "reliable data of streams that end here")               \
+  X(kConsumedDatagram,       "datagram",       "unreliable messages for services")                     \
   X(kConsumedEmpty,          "empty",          "authentic packets without payload")                    \
   X(kConsumedTransformed,    "transformed",    "replaced by fragments or by an ICMP answer")
 // clang-format on
