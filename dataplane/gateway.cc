@@ -12,6 +12,8 @@
 #include <spdlog/spdlog.h>
 #include <unistd.h>
 
+#include "dataplane/stream_host.h"
+
 namespace dataplane {
 
 std::atomic<bool> stop_requested{false};
@@ -92,9 +94,15 @@ double Gateway::seconds() const {
   return std::chrono::duration<double>(Clock::now() - begin_).count();
 }
 
+std::size_t Gateway::service_connections() const {
+  std::size_t sum = 0;
+  for (const WorkerParts& worker : topology_->workers) sum += worker.streams->link().connections();
+  return sum;
+}
+
 void Gateway::launch() {
   begin_ = Clock::now();
-  if (topology_->services != nullptr) services_ = std::make_unique<ServiceThread>(*topology_->services);
+  if (topology_->services != nullptr) services_ = std::make_unique<ServiceThread>(*topology_->services, service_connections());
   for (unsigned i = 0; i < workers_.size(); ++i) {
     const unsigned lcore = topology_->workers[i].lcore;
     auto argument = std::make_unique<Launch>(Launch{workers_[i].get(), &workers_stop_});

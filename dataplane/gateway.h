@@ -43,6 +43,7 @@ class Gateway {
 
  private:
   void launch();
+  [[nodiscard]] std::size_t service_connections() const;
   void loop(const Options& options);
   void print_rates();
   // Ends the workers, empties the rings, checks the books.

@@ -6,6 +6,8 @@
 #include <pthread.h>
 #include <rte_lcore.h>
 #include <rte_version.h>
+#include <spdlog/spdlog.h>
+#include <sys/resource.h>
 
 namespace dataplane {
 namespace {
@@ -45,9 +47,24 @@ int create(rte_thread_t& thread, Start* start) {
 }
 #endif
 
+// EAL, the store, control sockets, logs.
+constexpr std::size_t kOtherFiles = 256;
+
+void raise_file_limit(std::size_t connections) {
+  rlimit limit{};
+  if (getrlimit(RLIMIT_NOFILE, &limit) != 0) return;
+  limit.rlim_cur = limit.rlim_max;
+  setrlimit(RLIMIT_NOFILE, &limit);
+  if (limit.rlim_max >= connections + kOtherFiles) return;
+  spdlog::warn("services: {} connections need as many open files, the limit is {}: raise it (ulimit -Hn), or "
+               "lower service.connections",
+               connections, limit.rlim_max);
+}
+
 }  // namespace
 
-ServiceThread::ServiceThread(ServiceHub& hub) : hub_(hub) {
+ServiceThread::ServiceThread(ServiceHub& hub, std::size_t connections) : hub_(hub) {
+  raise_file_limit(connections);
   auto* start = new Start{&hub_, &stop_};
   if (create(thread_, start) == 0) return;
   delete start;

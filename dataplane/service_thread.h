@@ -14,8 +14,9 @@ namespace dataplane {
 
 class ServiceThread {
  public:
-  // The hub outlives the thread. Throws std::runtime_error when there is no thread to be had.
-  explicit ServiceThread(ServiceHub& hub);
+  // Raises the process's limit of open files to what is allowed, and warns when that is less than the
+  // `connections` need. The hub outlives the thread. Throws std::runtime_error when there is no thread to be had.
+  ServiceThread(ServiceHub& hub, std::size_t connections);
   // Ends it; sockets stay open until the hub goes.
   ~ServiceThread();
   ServiceThread(const ServiceThread&) = delete;

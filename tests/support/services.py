@@ -9,6 +9,7 @@ import threading
 
 import netlab
 from netlab import wait_until
+from relay import Relay
 
 SESSION = "files"
 PORT = 4500
@@ -62,15 +63,21 @@ def echo(connection):
 class Services:
     """One gateway (site a of a network) whose session SESSION carries streams; its far end is not started yet."""
 
-    def __init__(self, lab, services, options=None, pools=None, workers=1, log="info"):
+    def __init__(self, lab, services, options=None, pools=None, workers=1, log="info", relay_seed=None):
         self.lab, self.network = lab, netlab.Network(lab)
         self.near, self.far = self.network.a.gateway_space, self.network.b.gateway_space
         for space in (self.near, self.far):
             space.ip("link", "set", "lo", "up")
         self.far.ip("addr", "add", f"{self.network.b.wan4}/24", "dev", "wan")
+        self.relay, self.far_local = None, f"{self.network.b.wan4}:{FAR_PORT}"
+        self.far_peer, outside = f"{self.network.a.wan4}:{PORT}", self.far_local
+        if relay_seed is not None:  # between the two, in the far namespace
+            self.relay, self.far_local = Relay(self.far, seed=relay_seed), f"127.0.0.1:{FAR_PORT}"
+            outside, self.far_peer = self.relay.path("p", f"{self.network.b.wan4}:0", "127.0.0.1:0", self.far_local,
+                                                     f"{self.network.a.wan4}:{PORT}")
         self.tunnel = netlab.Tunnel(self.network, [{"name": SESSION, "options": options or {}, "prefixes": lambda _: []}])
         config = self.tunnel.config(self.network.a)
-        config["session"][0]["peer"] = f"{self.network.b.wan4}:{FAR_PORT}"
+        config["session"][0]["peer"] = outside
         config["cores"]["workers"] = workers
         config["service"] = [{"session": SESSION, **service} for service in services]
         config["gateway"]["log_level"] = log
@@ -85,18 +92,17 @@ class Services:
         self.gateway.start()
         return self
 
-    def cat_command(self, *more, peer=None):
+    def cat_command(self, *more):
         return [netlab.built("tools", "phantom-cat"), "--id", self.agreed["id"], "--secret-file", self.secret,
-                "--role", "responder", "--local", f"{self.network.b.wan4}:{FAR_PORT}",
-                "--peer", peer or f"{self.network.a.wan4}:{PORT}", "--state", os.path.join(self.lab.folder, "state-far"),
-                *more]
+                "--role", "responder", "--local", self.far_local, "--peer", self.far_peer,
+                "--state", os.path.join(self.lab.folder, "state-far"), *more]
 
-    def cat(self, *more, stdin=None, stdout=None, peer=None):
+    def cat(self, *more, stdin=None, stdout=None):
         """The far end, running; its messages are in cat.log."""
         log = open(os.path.join(self.lab.folder, "cat.log"), "ab")
         source = open(stdin, "rb") if stdin else subprocess.DEVNULL
         sink = open(stdout, "wb") if stdout else subprocess.DEVNULL
-        return self.far.start(*self.cat_command(*more, peer=peer), stdin=source, stdout=sink, stderr=log)
+        return self.far.start(*self.cat_command(*more), stdin=source, stdout=sink, stderr=log)
 
     def service(self, name):
         shown = self.gateway.call("service.show")["services"]
