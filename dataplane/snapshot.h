@@ -61,7 +61,6 @@ struct Snapshot {
   SteeringCounters steering;
   SessionPathCounters path_counters;
   ReportTotals reports;
-  std::optional<bool> pools_full;  // known once everything was taken down
   std::vector<ServiceView> services;
   std::uint64_t without_service = 0;  // streams and messages on ids that no service has
   std::optional<bool> pools_full;     // known once everything was taken down

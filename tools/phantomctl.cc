@@ -165,6 +165,11 @@ void Commands::declare_routes() {
 }
 
 void Commands::declare_others() {
+  CLI::App* service = group("service", "Stream services: show");
+  command(service, "show", "Show what streams are joined to", [this](Client& c) {
+    const Json result = c.call("service.show", Json::object());
+    print(result, services_table(result["services"]));
+  });
   command(&app_, "stats", "Counters of ports, workers, drops", [this](Client& c) {
     const Json result = c.call("stats", Json::object());
     print(result, stats_table(result));

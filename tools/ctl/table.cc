@@ -179,6 +179,15 @@ std::string routes_table(const Json& routes) {
   return table.text();
 }
 
+std::string services_table(const Json& services) {
+  Table table({"SERVICE", "SESSIONS", "TARGET", "OPEN", "OPENED", "REFUSED", "TO BACKEND", "FROM BACKEND"});
+  for (const Json& s : services) {
+    table.row({cell(s, "name"), cell(s, "sessions"), cell(s, "target"), cell(s, "open"), cell(s, "opened"),
+               cell(s, "refused"), cell(s, "to_backend_bytes"), cell(s, "from_backend_bytes")});
+  }
+  return table.text();
+}
+
 std::string stats_table(const Json& s) {
   std::string out = fmt::format("gateway {}, up {}, {} sessions\n\n", cell(s, "gateway"),
                                 seconds(s, "seconds"), cell(s, "sessions"));
