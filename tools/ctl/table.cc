@@ -138,6 +138,12 @@ std::string session_text(const Json& session) {
       bandwidth_rows(table, session);
       continue;
     }
+    if (item.key() == "streams") {
+      for (const auto& counter : item.value().items()) {
+        if (counter.value() != 0) table.row({"streams." + counter.key(), counter.value().dump()});
+      }
+      continue;
+    }
     const bool time = item.key().ends_with("_seconds");
     table.row({item.key(), time ? seconds(session, item.key().c_str()) : cell(session, item.key().c_str())});
   }
@@ -180,7 +186,8 @@ std::string routes_table(const Json& routes) {
 }
 
 std::string services_table(const Json& services) {
-  Table table({"SERVICE", "SESSIONS", "TARGET", "OPEN", "OPENED", "REFUSED", "TO BACKEND", "FROM BACKEND"});
+  Table table(
+      {"SERVICE", "SESSIONS", "TARGET", ">OPEN", ">OPENED", ">REFUSED", ">TO BACKEND", ">FROM BACKEND"});
   for (const Json& s : services) {
     table.row({cell(s, "name"), cell(s, "sessions"), cell(s, "target"), cell(s, "open"), cell(s, "opened"),
                cell(s, "refused"), cell(s, "to_backend_bytes"), cell(s, "from_backend_bytes")});
