@@ -102,7 +102,8 @@ std::size_t Gateway::service_connections() const {
 
 void Gateway::launch() {
   begin_ = Clock::now();
-  if (topology_->services != nullptr) services_ = std::make_unique<ServiceThread>(*topology_->services, service_connections());
+  if (topology_->services != nullptr)
+    services_ = std::make_unique<ServiceThread>(*topology_->services, service_connections());
   for (unsigned i = 0; i < workers_.size(); ++i) {
     const unsigned lcore = topology_->workers[i].lcore;
     auto argument = std::make_unique<Launch>(Launch{workers_[i].get(), &workers_stop_});

@@ -56,9 +56,10 @@ void raise_file_limit(std::size_t connections) {
   limit.rlim_cur = limit.rlim_max;
   setrlimit(RLIMIT_NOFILE, &limit);
   if (limit.rlim_max >= connections + kOtherFiles) return;
-  spdlog::warn("services: {} connections need as many open files, the limit is {}: raise it (ulimit -Hn), or "
-               "lower service.connections",
-               connections, limit.rlim_max);
+  spdlog::warn(
+      "services: {} connections need as many open files, the limit is {}: raise it (ulimit -Hn), or "
+      "lower service.connections",
+      connections, limit.rlim_max);
 }
 
 }  // namespace

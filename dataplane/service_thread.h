@@ -15,7 +15,8 @@ namespace dataplane {
 class ServiceThread {
  public:
   // Raises the process's limit of open files to what is allowed, and warns when that is less than the
-  // `connections` need. The hub outlives the thread. Throws std::runtime_error when there is no thread to be had.
+  // `connections` need. The hub outlives the thread. Throws std::runtime_error when there is no thread to be
+  // had.
   ServiceThread(ServiceHub& hub, std::size_t connections);
   // Ends it; sockets stay open until the hub goes.
   ~ServiceThread();

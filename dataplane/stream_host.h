@@ -10,10 +10,9 @@
 #pragma once
 
 #include <cstdint>
-#include <memory>
+#include <string>
 #include <vector>
 
-#include "dataplane/config.h"
 #include "dataplane/service.h"
 #include "dataplane/stream_seal.h"
 #include "session/shard.h"
@@ -26,6 +25,8 @@ struct rte_hash;
 namespace dataplane {
 
 struct Core;
+struct GatewayConfig;
+struct SessionEntry;
 class StreamHost;
 
 // Packets that one session may send before the others have their turn, and events it may have handled.
