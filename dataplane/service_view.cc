@@ -52,6 +52,7 @@ constexpr Field kFields[] = {
     FIELD(probes),
     FIELD(spurious),
     FIELD(timeouts),
+    FIELD(acks_withheld),
     FIELD(held_acks),
     FIELD(no_memory),
 };

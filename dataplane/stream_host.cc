@@ -51,7 +51,7 @@ session::Streams::Config streams_config(const SessionEntry& entry, const session
   config.limits = limits;
   config.initiator = entry.identity.role == session::Role::kInitiator;
   config.unmodified_peer = entry.policy.unmodified_peer;
-  if (!config.unmodified_peer) config.span = std::min(window_bits, session::kHardenedSpan * 2) / 2;
+  if (!config.unmodified_peer) config.span = session::hardened_span(window_bits);
   config.user = user;
   return config;
 }

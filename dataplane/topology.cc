@@ -186,6 +186,9 @@ void free_worker(WorkerParts& worker) {
 
 }  // namespace
 
+WorkerParts::WorkerParts() = default;
+WorkerParts::WorkerParts(WorkerParts&&) noexcept = default;
+WorkerParts::~WorkerParts() = default;
 Topology::Topology() = default;
 Topology::~Topology() = default;
 

@@ -46,6 +46,10 @@ class ServiceHub;
 
 // Memory and rings of one worker. Owner in comments.
 struct WorkerParts {
+  WorkerParts();
+  WorkerParts(WorkerParts&&) noexcept;
+  ~WorkerParts();
+
   unsigned index = 0;
   unsigned lcore = 0;
   int socket = 0;
