@@ -51,6 +51,7 @@ constexpr Field kFields[] = {
     FIELD(retries_used_up),
     FIELD(probes),
     FIELD(spurious),
+    FIELD(outrun),
     FIELD(timeouts),
     FIELD(acks_withheld),
     FIELD(held_acks),
