@@ -79,7 +79,7 @@ class Services:
         config = self.tunnel.config(self.network.a)
         config["session"][0]["peer"] = outside
         config["cores"]["workers"] = workers
-        config["service"] = [{"session": SESSION, **service} for service in services]
+        config["service"] = [{**({} if "group" in service else {"session": SESSION}), **service} for service in services]
         config["gateway"]["log_level"] = log
         if pools:
             config["pools"] = pools
