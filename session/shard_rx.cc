@@ -168,24 +168,25 @@ RxPick Shard::pick_key(SessionHot& hot, const RxFields& fields, std::uint32_t no
   return pick;
 }
 
-RxOutcome Shard::accept(std::uint32_t slot, const RxFields& fields, EpochBranch /*branch*/,
-                        std::uint32_t text_bytes, std::uint64_t now_tsc, std::uint32_t source,
-                        bool has_room) {
+// What any authentic packet changes, before the window has its say: the epoch, and what control hears of the
+// peer.
+void Shard::note_authentic(std::uint32_t slot, std::uint8_t epoch) {
   SessionHot& hot = hot_[slot];
-  // A session that knows its one source has one path: what goes over path 0 is its traffic.
-  const bool plain = fields.path == 0 && fields.flags != kReportFlags && hot.last_source != 0;
-  const bool traffic = plain || note_received_aside(slot, fields, text_bytes, now_tsc);
-  const RxOutcome outcome = judge(slot, fields, text_bytes, now_tsc, source, has_room);
-  if (!traffic) [[unlikely]] {
-    note_aside(slot, outcome.action != RxAction::kDrop, text_bytes);
-  } else if ((hot.session_flags & kWatched) == 0 && outcome.action != RxAction::kDrop) [[unlikely]] {
-    watch(slot);
+  if (hot.next.valid && epoch == hot.next.epoch) [[unlikely]]
+    advance_to_next(slot, false);
+  if (epoch == hot.current.epoch) [[likely]]
+    ++hot.opens_in_epoch;
+  if (!hot.heard || epoch > hot.peer_epoch) [[unlikely]] {
+    hot.peer_epoch = epoch;
+    hot.heard = true;
+    mark_pending(slot, kPendingHeard);
   }
-  return outcome;
 }
 
-RxOutcome Shard::judge(std::uint32_t slot, const RxFields& fields, std::uint32_t text_bytes,
-                       std::uint64_t now_tsc, std::uint32_t source, bool has_room) {
+// A call of its own would be felt: it is the whole of accept().
+[[gnu::always_inline]] inline RxOutcome Shard::judge(std::uint32_t slot, const RxFields& fields,
+                                                     std::uint32_t text_bytes, std::uint64_t now_tsc,
+                                                     std::uint32_t source, bool has_room) {
   SessionHot& hot = hot_[slot];
   note_authentic(slot, fields.epoch);
   const bool data = is_data(fields.flags);
@@ -232,19 +233,20 @@ RxOutcome Shard::judge(std::uint32_t slot, const RxFields& fields, std::uint32_t
   return outcome;
 }
 
-// What any authentic packet changes, before the window has its say: the epoch, and what control hears of the
-// peer.
-void Shard::note_authentic(std::uint32_t slot, std::uint8_t epoch) {
+RxOutcome Shard::accept(std::uint32_t slot, const RxFields& fields, EpochBranch /*branch*/,
+                        std::uint32_t text_bytes, std::uint64_t now_tsc, std::uint32_t source,
+                        bool has_room) {
   SessionHot& hot = hot_[slot];
-  if (hot.next.valid && epoch == hot.next.epoch) [[unlikely]]
-    advance_to_next(slot, false);
-  if (epoch == hot.current.epoch) [[likely]]
-    ++hot.opens_in_epoch;
-  if (!hot.heard || epoch > hot.peer_epoch) [[unlikely]] {
-    hot.peer_epoch = epoch;
-    hot.heard = true;
-    mark_pending(slot, kPendingHeard);
+  // A session that knows its one source has one path: what goes over path 0 is its traffic.
+  const bool plain = fields.path == 0 && fields.flags != kReportFlags && hot.last_source != 0;
+  const bool traffic = plain || note_received_aside(slot, fields, text_bytes, now_tsc);
+  const RxOutcome outcome = judge(slot, fields, text_bytes, now_tsc, source, has_room);
+  if (!traffic) [[unlikely]] {
+    note_aside(slot, outcome.action != RxAction::kDrop, text_bytes);
+  } else if ((hot.session_flags & kWatched) == 0 && outcome.action != RxAction::kDrop) [[unlikely]] {
+    watch(slot);
   }
+  return outcome;
 }
 
 }  // namespace session

@@ -233,6 +233,39 @@ TEST(PathNetTwo, WithoutWeightsStreamsFollowTheMeasuredRoundTrips) {
   EXPECT_LE(net.side[0].pm->schedule_version() - before, 4U) << "small changes move nothing";
 }
 
+TEST(PathNetTwo, WithoutWeightsStreamsFollowWhatPathsCarryOnceOneWasFull) {
+  PathPolicy policy;
+  policy.scheduler = PathScheduler::kWeighted;
+  PathNet net = two_paths(policy);
+  session::PathManager& pm = *net.side[0].pm;
+  const auto on_first = [&] {
+    unsigned n = 0;
+    for (unsigned i = 1; i <= 16; ++i) n += pm.schedule().primary[i] == 0;
+    return n;
+  };
+  net.run(5 * kSecond);
+  ASSERT_NEAR(on_first(), 8, 1);
+  pm.on_capacity(0, 30'000'000, true, net.now);
+  net.run(5 * kSecond);
+  EXPECT_NEAR(on_first(), 8, 1) << "the other one's is not known";
+  pm.on_capacity(1, 8'000'000, false, net.now);  // and may carry a quarter more
+  net.run(kSecond);
+  EXPECT_LE(on_first(), 11U) << "not all at once";
+  net.run(9 * kSecond);
+  EXPECT_NEAR(on_first(), 12, 1);
+  const std::uint64_t before = pm.schedule_version();
+  for (unsigned i = 0; i < 300; ++i) {
+    pm.on_capacity(0, i % 2 == 0 ? 33'000'000 : 27'000'000, true, net.now);
+    net.run(100 * kMs);
+  }
+  EXPECT_LE(pm.schedule_version() - before, 2U) << "estimates move, streams do not";
+  net.run(session::PathManager::kCapacityMemoryNs + 10 * kSecond);
+  EXPECT_NEAR(on_first(), 8, 2) << "nothing was full for long";
+  EXPECT_EQ(pm.migrations(0), 0U);
+  EXPECT_EQ(pm.migrations(9), 0U);
+  pm.on_capacity(9, 1, true, net.now);
+}
+
 TEST(PathNetTwo, WhenOnePathDiesAllStreamsLeaveItWithinAFewHundredMilliseconds) {
   PathPolicy policy;
   policy.scheduler = PathScheduler::kWeighted;

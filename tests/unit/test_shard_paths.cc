@@ -149,6 +149,96 @@ TEST_F(ShardPaths, AddKnowsTheSourceOfItsTemplate) {
   EXPECT_EQ(hot(1).known_source[0], session::source_tag(theirs, ours));
 }
 
+// ---- counts for receiver reports
+
+constexpr auto kProbe = static_cast<std::uint16_t>(session::kFlagEncrypted | session::kFlagPathValidation);
+constexpr std::uint64_t kOver = session::kPacketOverheadBytes;
+
+TEST_F(ShardPaths, CountsOfOnePathLeaveOutWhatIsNoTraffic) {
+  set_up();
+  for (std::uint32_t sequence = 1; sequence <= 5; ++sequence) receive(sequence, kKnown);
+  receive(5, kKnown);  // a copy that was opened
+  EXPECT_EQ(receive(10, kKnown, 0, kProbe, 255, 32).action, RxAction::kPathValidation);
+  EXPECT_EQ(receive(11, kKnown, 0, session::kReportFlags, 0, 40).action, RxAction::kReport);
+  EXPECT_EQ(receive(11, kKnown, 0, session::kReportFlags, 0, 40).drop, session::DropReason::kReplayDuplicate);
+  EXPECT_EQ(receive(12, kKnown, 0, session::kReportFlags, 0, 41).drop, session::DropReason::kReportMalformed);
+  for (std::uint32_t i = 0; i < 70; ++i) (void)shard().take_receiver_report(0, 1000);
+  for (std::uint32_t i = 0; i < 70; ++i) (void)shard().take_path_report(0, 1000);
+  session::PathCounts counts = shard().path_counts(0, 0);
+  EXPECT_EQ(counts.received_pkts, 6U);
+  EXPECT_EQ(counts.received_bytes, 5 * (100 + kOver));
+  EXPECT_EQ(counts.received_tsc, hot().last_rx_tsc);
+
+  const auto send = [&](std::uint8_t path, std::uint16_t flags, std::uint32_t bytes) {
+    shard().note_sent(0, path, 0, flags, bytes);
+    ++hot().tx_pkts;
+    hot().tx_bytes += bytes;
+  };
+  for (unsigned i = 0; i < 3; ++i) send(0, session::kTunnelFlags, 200);
+  send(255, kProbe, 32);
+  send(130, kProbe, 32);
+  send(0, session::kReportFlags, 40);
+  counts = shard().path_counts(0, 0);
+  EXPECT_EQ(counts.sent_pkts, 3U);
+  EXPECT_EQ(counts.sent_bytes, 3 * (200 + kOver));
+  EXPECT_EQ(shard().path_counts(0, 1).sent_pkts, 0U);
+  commands().remove(0, 1);
+  ASSERT_TRUE(commands().add(rig_.make_init(0, 2)));
+  EXPECT_EQ(shard().path_counts(0, 0).sent_pkts, 0U) << "the slot's next session begins anew";
+  EXPECT_EQ(shard().path_counts(0, 0).received_pkts, 0U);
+}
+
+TEST_F(ShardPaths, CountsOfSeveralPathsAreThoseOfTheHeaderAndOfCopiesToo) {
+  set_up(2);
+  hot().validated_paths[0] = 3;
+  for (std::uint32_t sequence = 1; sequence <= 4; ++sequence) {
+    receive(sequence, kKnown, 1, session::kTunnelFlags, 0);
+    const RxFields copy{sequence, 1, session::kTunnelFlags, 0, 1};
+    EXPECT_EQ(shard().pick_key(hot(), copy, 0).drop, session::DropReason::kNone) << "it is opened";
+    EXPECT_EQ(receive(sequence, kKnown + 1, 1, session::kTunnelFlags, 1).drop,
+              session::DropReason::kReplayDuplicate);
+  }
+  receive(9, kKnown, 0, kProbe, 255, 32);
+  receive(10, kKnown, 0, session::kReportFlags, 1, 40);
+  EXPECT_EQ(shard().path_counts(0, 0).received_pkts, 4U);
+  EXPECT_EQ(shard().path_counts(0, 1).received_pkts, 4U);
+  EXPECT_EQ(shard().path_counts(0, 1).received_bytes, 4 * (100 + kOver));
+  EXPECT_EQ(shard().path_counts(0, 1).received_tsc, 8U);
+  EXPECT_EQ(shard().path_counts(0, 255).received_pkts, 0U);
+  shard().note_sent(0, 1, 1, session::kTunnelFlags, 50);
+  shard().note_sent(0, 1, 0, session::kReportFlags, 40);
+  shard().note_sent(0, 254, 0, kProbe, 32);
+  EXPECT_EQ(shard().path_counts(0, 1).sent_pkts, 1U);
+  EXPECT_EQ(shard().path_counts(0, 1).sent_bytes, 50 + kOver);
+  EXPECT_NE(shard().path_counts(0, 1).origin, kNoPathSet);
+}
+
+TEST_F(ShardPaths, WithOnePathAReplayIsNotOpened) {
+  set_up();
+  receive(1, kKnown);
+  const RxFields again{1, 1, session::kTunnelFlags, 0, 0};
+  EXPECT_EQ(shard().pick_key(hot(), again, 0).drop, session::DropReason::kReplayDuplicate);
+}
+
+TEST_F(ShardPaths, MovingTrafficIsToldOnceUntilItIsUnwatched) {
+  set_up();
+  hot().pending = 0;
+  receive(1, kKnown, 0, kProbe, 255, 32);
+  receive(2, kKnown, 0, session::kReportFlags, 0, 40);
+  shard().note_sent(0, 255, 0, kProbe, 32);
+  EXPECT_EQ(hot().pending & session::kPendingMoved, 0) << "neither is traffic";
+  receive(1, kKnown);
+  EXPECT_NE(hot().pending & session::kPendingMoved, 0);
+  hot().pending = 0;
+  receive(2, kKnown);
+  shard().note_sent(0, 0, 1, session::kTunnelFlags, 10);
+  EXPECT_EQ(hot().pending & session::kPendingMoved, 0);
+  EXPECT_FALSE(commands().unwatch(0, 7)) << "another session's";
+  ASSERT_TRUE(commands().unwatch(0, 1));
+  shard().note_sent(0, 0, 1, session::kTunnelFlags, 10);
+  EXPECT_NE(hot().pending & session::kPendingMoved, 0);
+}
+
 // ---- hints
 
 TEST_F(ShardPaths, HintsOfOneSourceKeepTheirDistance) {
