@@ -18,6 +18,15 @@ namespace session {
 // Receiver reports (receiver_report.h) go with these flags on this stream, never to an unmodified peer.
 inline constexpr std::uint16_t kReportFlags = kFlagEncrypted | kFlagControl;
 inline constexpr std::uint16_t kReportStream = 0;
+// Packets with one of these may be no traffic of their path: challenges go with the id of the path they are
+// for, too.
+inline constexpr std::uint16_t kAsideFlags = kFlagPathValidation | kFlagControl;
+inline constexpr bool is_report(std::uint16_t flags, std::uint16_t stream) {
+  return flags == kReportFlags && stream == kReportStream;
+}
+inline constexpr bool is_aside(std::uint16_t flags, std::uint16_t stream) {
+  return (flags & kFlagPathValidation) != 0 || is_report(flags, stream);
+}
 // UDP payload of a packet beyond its plaintext: header and length fields before, tag and extension length
 // behind (protocol.md 3.1).
 inline constexpr std::uint64_t kPacketOverheadBytes = kPayloadOffset + kTagBytes + 4;

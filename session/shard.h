@@ -192,7 +192,7 @@ class Shard {
   void note_sent(std::uint32_t slot, std::uint8_t path, std::uint16_t stream, std::uint16_t flags,
                  std::uint32_t text_bytes) {
     SessionHot& hot = hot_[slot];
-    const bool aside = path != 0 || flags == kReportFlags || hot.path_set != kNoPathSet;
+    const bool aside = path != 0 || (flags & kAsideFlags) != 0 || hot.path_set != kNoPathSet;
     if (aside && !note_sent_aside(slot, path, stream, flags, text_bytes)) [[unlikely]]
       return;
     if ((hot.session_flags & kWatched) == 0) [[unlikely]]

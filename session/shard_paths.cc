@@ -137,14 +137,14 @@ void Shard::watch(std::uint32_t slot) {
 bool Shard::note_sent_aside(std::uint32_t slot, std::uint8_t path, std::uint16_t stream, std::uint16_t flags,
                             std::uint32_t text_bytes) {
   const SessionHot& hot = hot_[slot];
-  const bool report = flags == kReportFlags && stream == kReportStream;
+  const bool aside = is_aside(flags, stream);
   if (hot.path_set == kNoPathSet) {
-    if (path == 0 && !report) return true;
+    if (path == 0 && !aside) return true;
     ++aside_[slot].tx_pkts;
     aside_[slot].tx_bytes += text_bytes;
     return false;
   }
-  if (path >= kTxPaths || report) return false;
+  if (path >= kTxPaths || aside) return false;
   PathFlowCounts& flow = sets_[hot.path_set].flow[path];
   ++flow.sent_pkts;
   flow.sent_bytes += text_bytes;
@@ -156,9 +156,9 @@ bool Shard::note_sent_aside(std::uint32_t slot, std::uint8_t path, std::uint16_t
 bool Shard::note_received_aside(std::uint32_t slot, const RxFields& fields, std::uint32_t text_bytes,
                                 std::uint64_t now_tsc) {
   const SessionHot& hot = hot_[slot];
-  const bool report = fields.flags == kReportFlags && fields.stream == kReportStream;
-  if (hot.path_set == kNoPathSet) return fields.path == 0 && !report;
-  if (fields.path >= kTxPaths || report) return false;
+  const bool aside = is_aside(fields.flags, fields.stream);
+  if (hot.path_set == kNoPathSet) return fields.path == 0 && !aside;
+  if (fields.path >= kTxPaths || aside) return false;
   PathFlowCounts& flow = sets_[hot.path_set].flow[fields.path];
   ++flow.received_pkts;
   flow.received_bytes += text_bytes;

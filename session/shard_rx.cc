@@ -93,9 +93,8 @@ RxOutcome act(RxAction action) {
 }
 
 // To an unmodified peer such a packet is data, and so it is from one.
-bool is_report(const SessionHot& hot, const RxFields& fields) {
-  return fields.flags == kReportFlags && fields.stream == kReportStream &&
-         (hot.session_flags & kUnmodifiedPeer) == 0;
+bool takes_report(const SessionHot& hot, const RxFields& fields) {
+  return is_report(fields.flags, fields.stream) && (hot.session_flags & kUnmodifiedPeer) == 0;
 }
 
 RxOutcome classify_report(const RxFields& fields, std::uint32_t text_bytes) {
@@ -221,7 +220,7 @@ void Shard::note_authentic(std::uint32_t slot, std::uint8_t epoch) {
     return drop(DropReason::kPathNotValidated);
   }
   RxOutcome outcome =
-      is_report(hot, fields) ? classify_report(fields, text_bytes) : classify(fields.flags, text_bytes);
+      takes_report(hot, fields) ? classify_report(fields, text_bytes) : classify(fields.flags, text_bytes);
   if (outcome.action == RxAction::kDrop) [[unlikely]] {
     ++hot.rx_other_drops;
     return outcome;
@@ -238,7 +237,7 @@ RxOutcome Shard::accept(std::uint32_t slot, const RxFields& fields, EpochBranch 
                         bool has_room) {
   SessionHot& hot = hot_[slot];
   // A session that knows its one source has one path: what goes over path 0 is its traffic.
-  const bool plain = fields.path == 0 && fields.flags != kReportFlags && hot.last_source != 0;
+  const bool plain = fields.path == 0 && (fields.flags & kAsideFlags) == 0 && hot.last_source != 0;
   const bool traffic = plain || note_received_aside(slot, fields, text_bytes, now_tsc);
   const RxOutcome outcome = judge(slot, fields, text_bytes, now_tsc, source, has_room);
   if (!traffic) [[unlikely]] {

@@ -177,6 +177,7 @@ TEST_F(ShardPaths, CountsOfOnePathLeaveOutWhatIsNoTraffic) {
   for (unsigned i = 0; i < 3; ++i) send(0, session::kTunnelFlags, 200);
   send(255, kProbe, 32);
   send(130, kProbe, 32);
+  send(0, kProbe, 32);
   send(0, session::kReportFlags, 40);
   counts = shard().path_counts(0, 0);
   EXPECT_EQ(counts.sent_pkts, 3U);
@@ -198,6 +199,7 @@ TEST_F(ShardPaths, CountsOfSeveralPathsAreThoseOfTheHeaderAndOfCopiesToo) {
     EXPECT_EQ(receive(sequence, kKnown + 1, 1, session::kTunnelFlags, 1).drop,
               session::DropReason::kReplayDuplicate);
   }
+  receive(8, kKnown + 1, 0, kProbe, 1, 32);
   receive(9, kKnown, 0, kProbe, 255, 32);
   receive(10, kKnown, 0, session::kReportFlags, 1, 40);
   EXPECT_EQ(shard().path_counts(0, 0).received_pkts, 4U);
@@ -208,6 +210,7 @@ TEST_F(ShardPaths, CountsOfSeveralPathsAreThoseOfTheHeaderAndOfCopiesToo) {
   shard().note_sent(0, 1, 1, session::kTunnelFlags, 50);
   shard().note_sent(0, 1, 0, session::kReportFlags, 40);
   shard().note_sent(0, 254, 0, kProbe, 32);
+  shard().note_sent(0, 1, 0, kProbe, 32);
   EXPECT_EQ(shard().path_counts(0, 1).sent_pkts, 1U);
   EXPECT_EQ(shard().path_counts(0, 1).sent_bytes, 50 + kOver);
   EXPECT_NE(shard().path_counts(0, 1).origin, kNoPathSet);
