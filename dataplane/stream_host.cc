@@ -51,6 +51,7 @@ session::Streams::Config streams_config(const SessionEntry& entry, const session
   config.limits = limits;
   config.initiator = entry.identity.role == session::Role::kInitiator;
   config.unmodified_peer = entry.policy.unmodified_peer;
+  config.receive_window = window_bits;
   if (!config.unmodified_peer) config.span = session::hardened_span(window_bits);
   config.user = user;
   return config;
