@@ -7,6 +7,7 @@
 // ipsec-mb alone. `ratio` is send, receive and both sides of the acknowledgement over what the cipher needs
 // for the same packets at both ends.
 #include <array>
+#include <chrono>
 #include <cstdint>
 #include <memory>
 #include <vector>
@@ -50,9 +51,9 @@ class RawSeal {
  private:
   static constexpr std::size_t kRoom = 2048;
   IMB_MGR* mgr_;
-  gcm_key_data key_{};
-  gcm_context_data context_{};
-  std::array<std::uint8_t, 32> raw_key_{1, 2, 3};
+  alignas(64) gcm_key_data key_{};
+  alignas(64) gcm_context_data context_{};
+  alignas(64) std::array<std::uint8_t, 32> raw_key_{1, 2, 3};  // loaded as a whole
   std::array<std::uint8_t, 12> nonce_{};
   std::vector<std::uint8_t> buffers_ = std::vector<std::uint8_t>(kBurst * kRoom);
 };
@@ -237,6 +238,44 @@ BENCHMARK(stream)
     ->Args({1300, 1000})
     ->Args({100, 1})
     ->Args({100, 1000});
+
+// Sessions with a stream that has nothing to say, on the wheel of one worker: what a second of theirs costs,
+// as a share of a core.
+void idle(benchmark::State& state) {
+  const auto sessions = static_cast<std::uint32_t>(state.range(0));
+  session::StreamMemory memory({sessions, 1024, 1024});
+  session::TimerWheel wheel(kStart_ns);
+  std::vector<std::unique_ptr<session::Streams>> all;
+  for (std::uint32_t i = 0; i < sessions; ++i) {
+    all.push_back(std::make_unique<session::Streams>(config_of(true, 1300, 4), memory, wheel, kStart_ns));
+    session::StreamError error{};
+    (void)all.back()->open({}, error);
+  }
+  std::uint64_t now_ns = kStart_ns, cycles = 0, expired = 0;
+  double hz = 0;
+  for (auto _ : state) {
+    const std::uint64_t begin = __rdtsc();
+    for (unsigned ms = 0; ms < 1000; ++ms) {
+      now_ns += 1'000'000;
+      while (session::Timer* timer = wheel.next_expired(now_ns)) {
+        static_cast<session::Streams*>(timer->owner)->on_timer(*timer, now_ns);
+        ++expired;
+      }
+    }
+    cycles += __rdtsc() - begin;
+  }
+  {
+    const auto wall = std::chrono::steady_clock::now();
+    const std::uint64_t begin = __rdtsc();
+    while (std::chrono::steady_clock::now() - wall < std::chrono::milliseconds(50)) continue;
+    hz = static_cast<double>(__rdtsc() - begin) * 20;
+  }
+  const auto seconds = static_cast<double>(state.iterations());
+  state.counters["core_percent"] = 100 * static_cast<double>(cycles) / seconds / hz;
+  state.counters["timers_per_s"] = static_cast<double>(expired) / seconds;
+}
+
+BENCHMARK(idle)->Name("stream/idle_sessions")->ArgName("sessions")->Arg(100'000);
 
 }  // namespace
 

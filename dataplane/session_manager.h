@@ -122,6 +122,7 @@ class SessionManager {
   // Behind kAddSession, or once the shard has it.
   void attach_streams(const Managed& s);
   void tell_hold(Managed& s);
+  static void view_streams_of(const Managed& s, SessionView& v);
   void commit_first(std::uint64_t now_ns);
   Managed* find(unsigned worker, std::uint32_t slot, std::uint32_t generation);
   void mark(Managed& s);

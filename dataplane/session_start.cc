@@ -239,10 +239,10 @@ std::vector<SessionView> SessionManager::view(std::uint64_t now_ns) const {
     v.budget_left_seconds = budget.seconds;
     v.budget_limit = budget.limit;
     v.idle_seconds = c.idle_seconds(now_ns);
-    if (s->streams != nullptr) v.streams = view_streams(s->streams->streams.counters());
     v.replaced_by = s->replaced_by;
     v.peer = peer_text(s->peer);
     view_paths(*s, *topology_.workers[s->worker].shard, v);
+    view_streams_of(*s, v);
     all.push_back(std::move(v));
   }
   return all;

@@ -38,4 +38,20 @@ void SessionManager::tell_hold(Managed& s) {
   io_.send(s.worker, message);
 }
 
+// What acknowledgements tell, in place of receiver reports.
+void SessionManager::view_streams_of(const Managed& s, SessionView& v) {
+  if (s.streams == nullptr) return;
+  v.streams = view_streams(s.streams->streams.counters());
+  BandwidthView view;
+  view.snapshot = s.streams->bandwidth.get();
+  if (view.snapshot.bottleneck_bw_bps == 0) return;
+  v.bandwidth = view;
+  v.path_bandwidth.resize(v.paths.size());
+  for (std::size_t i = 0; i < v.paths.size(); ++i) {
+    if (!v.paths[i].in_use) continue;
+    v.path_bandwidth[i] = view;
+    break;
+  }
+}
+
 }  // namespace dataplane

@@ -18,6 +18,7 @@ namespace dataplane {
 namespace {
 
 constexpr std::uint64_t kMillisecondNs = 1'000'000;
+constexpr std::uint64_t kPublishNs = 100 * kMillisecondNs;
 // Below this much room in a port's transmit buffer streams wait: what it cannot take would be lost, and
 // repeated.
 constexpr unsigned kTxReserve = kTxBuffer / 2;
@@ -75,6 +76,24 @@ rte_hash* make_hash(const std::string& name, std::uint32_t entries, int socket) 
 }
 
 }  // namespace
+
+void PublishedBandwidth::set(const session::BandwidthSnapshot& s) {
+  bottleneck_bw_bps.store(s.bottleneck_bw_bps, std::memory_order_relaxed);
+  min_rtt_ns.store(s.min_rtt_ns, std::memory_order_relaxed);
+  pacing_rate_bps.store(s.pacing_rate_bps, std::memory_order_relaxed);
+  cwnd_bytes.store(s.cwnd_bytes, std::memory_order_relaxed);
+  inflight_bytes.store(s.inflight_bytes, std::memory_order_relaxed);
+}
+
+session::BandwidthSnapshot PublishedBandwidth::get() const {
+  session::BandwidthSnapshot s;
+  s.bottleneck_bw_bps = bottleneck_bw_bps.load(std::memory_order_relaxed);
+  s.min_rtt_ns = min_rtt_ns.load(std::memory_order_relaxed);
+  s.pacing_rate_bps = pacing_rate_bps.load(std::memory_order_relaxed);
+  s.cwnd_bytes = cwnd_bytes.load(std::memory_order_relaxed);
+  s.inflight_bytes = inflight_bytes.load(std::memory_order_relaxed);
+  return s;
+}
 
 StreamSession::StreamSession(StreamHost& host, const SessionEntry& entry, std::vector<ServiceRange> services,
                              std::uint32_t slot_of, std::uint32_t generation_of)
@@ -241,6 +260,10 @@ bool StreamHost::serve(Core& core, StreamSession& s, std::uint64_t now_ns) {
   }
   const bool rest = s.link.follow(hot.outer.path_id, segment_bytes(hot), s.hold, now_ns);
   tell_rest(core, s, rest);
+  if (now_ns - s.published_ns >= kPublishNs) {
+    s.published_ns = now_ns;
+    s.bandwidth.set(s.streams.bandwidth(hot.outer.path_id));
+  }
   if (send(core, s, now_ns) || events == kStreamTurnEvents) wake(s);
   return true;
 }

@@ -9,6 +9,7 @@
 // Memory is allocated at construction alone.
 #pragma once
 
+#include <atomic>
 #include <cstdint>
 #include <string>
 #include <vector>
@@ -41,6 +42,15 @@ struct ServiceRange {
   bool datagrams = false;
 };
 
+// protocol.md 12.1 of the path that data takes, for others to look at: each number by itself is one of the
+// last tenth of a second.
+struct PublishedBandwidth {
+  std::atomic<std::uint64_t> bottleneck_bw_bps{0}, min_rtt_ns{0}, pacing_rate_bps{0}, cwnd_bytes{0},
+      inflight_bytes{0};
+  void set(const session::BandwidthSnapshot& s);
+  [[nodiscard]] session::BandwidthSnapshot get() const;
+};
+
 // One session's streams.
 struct StreamSession {
   StreamSession(StreamHost& host, const SessionEntry& entry, std::vector<ServiceRange> services,
@@ -57,7 +67,9 @@ struct StreamSession {
   bool hold = false;                           // control says that a rekey waits for rest
   bool rest_told = true;                       // what control knows
   std::uint32_t connections = session::kNone;  // first of its list
-  std::uint64_t wait_until_ns = 0;             // nothing can be sent before
+  std::uint64_t published_ns = 0;
+  PublishedBandwidth bandwidth;
+  std::uint64_t wait_until_ns = 0;  // nothing can be sent before
 };
 
 // One service on one worker. The worker writes, others read without stopping it.
