@@ -28,6 +28,9 @@ constexpr std::uint32_t kMaxTargetLine = 128;
 constexpr unsigned kBusyRounds = 8;
 // How long a backend may take over the last bytes of a stream that is over.
 constexpr std::uint64_t kFarewellNs = 60'000'000'000;
+// Ends of connections of one service that are logged in a second.
+constexpr unsigned kEndsLogged = 10;
+constexpr std::uint64_t kSecondNs = 1'000'000'000;
 
 void add(std::uint64_t& counter, std::uint64_t n = 1) {
   __atomic_store_n(&counter, counter + n, __ATOMIC_RELAXED);
@@ -74,6 +77,7 @@ struct ServiceHub::Impl {
   void made_room(Connection& c);
   void want(Connection& c, std::uint32_t interest);
   void fail(Connection& c, ServiceEnd why);
+  void log_end(const Connection& c, ServiceEnd why);
   void finish_quietly(Connection& c);
   void shut_socket(Connection& c, bool abort);
   void release(Connection& c, std::uint64_t now_ns);
@@ -84,8 +88,15 @@ struct ServiceHub::Impl {
   const ServiceConfig& config(const Connection& c) const { return services[c.service]; }
   ServiceCounters& count(const Connection& c) { return hub.counters_[c.service]; }
 
+  struct LogBudget {
+    std::uint64_t second = 0;  // that it is of
+    unsigned lines = 0;
+    std::uint64_t left_out = 0;
+  };
+
   ServiceHub& hub;
   std::vector<ServiceConfig> services;
+  std::vector<LogBudget> budgets;  // by service
   std::vector<ServiceLink*> links;
   std::vector<std::vector<Connection>> connections;  // by worker
   session::TimerWheel wheel;
@@ -96,6 +107,7 @@ ServiceHub::Impl::Impl(ServiceHub& owner, std::vector<ServiceConfig> configs,
                        std::vector<ServiceLink*> worker_links)
     : hub(owner),
       services(std::move(configs)),
+      budgets(services.size()),
       links(std::move(worker_links)),
       connections(links.size()),
       wheel(steady_ns()),
@@ -135,7 +147,9 @@ void ServiceHub::Impl::tell(const Connection& c, ServiceNews news, std::uint16_t
 void ServiceHub::Impl::want(Connection& c, std::uint32_t interest) {
   if (c.fd < 0 || interest == c.interest) return;
   epoll_event event{};
-  event.events = interest;
+  // A hang-up is told whether it is wanted or not: once is enough while the pipe has no room for what came
+  // before it.
+  event.events = interest == 0 ? EPOLLET : interest;
   event.data.ptr = &c;
   epoll_ctl(epoll_fd, EPOLL_CTL_MOD, c.fd, &event);
   c.interest = interest;
@@ -157,10 +171,28 @@ void ServiceHub::Impl::shut_socket(Connection& c, bool abort) {
   c.interest = 0;
 }
 
+// A peer ends as many connections as it likes: of each service a few lines a second, the rest is counted.
+void ServiceHub::Impl::log_end(const Connection& c, ServiceEnd why) {
+  LogBudget& budget = budgets[c.service];
+  const std::uint64_t second = steady_ns() / kSecondNs;
+  if (second != budget.second) {
+    if (budget.left_out != 0) {
+      spdlog::info("service {}: {} more connections ended", config(c).name, budget.left_out);
+    }
+    budget = {second, 0, 0};
+  }
+  if (budget.lines == kEndsLogged) {
+    ++budget.left_out;
+    return;
+  }
+  ++budget.lines;
+  spdlog::info("service {}: connection ended: {}", config(c).name, name_of(why));
+}
+
 void ServiceHub::Impl::fail(Connection& c, ServiceEnd why) {
   if (c.stage == Stage::kEnded) return;
   add(count(c).ended[static_cast<std::size_t>(why)]);
-  spdlog::info("service {}: connection ended: {}", config(c).name, name_of(why));
+  log_end(c, why);
   shut_socket(c, true);
   if (!c.released) tell(c, ServiceNews::kResetBack, static_cast<std::uint16_t>(why));
   ended(c);

@@ -23,6 +23,11 @@ std::uint64_t key_of(std::uint32_t slot, std::uint16_t stream) {
   return std::uint64_t{slot} << 16 | stream;
 }
 
+// Other threads read it meanwhile.
+void count(std::uint64_t& counter) {
+  __atomic_store_n(&counter, counter + 1, __ATOMIC_RELAXED);
+}
+
 }  // namespace
 
 void StreamHost::tell(std::uint32_t index, ServiceNews news, std::uint16_t value) {
@@ -47,13 +52,13 @@ const ServiceRange* StreamHost::range_of(const StreamSession& s, std::uint16_t s
 std::uint32_t StreamHost::open_connection(StreamSession& s, std::uint16_t stream, const ServiceRange& range) {
   const std::uint32_t index = free_;
   if (index == kNone || room_[range.service] == 0) {
-    ++traffic_[range.service].refused;
+    count(traffic_[range.service].refused);
     return kNone;
   }
   Connection& c = connections_[index];
   free_ = c.next;
   --room_[range.service];
-  ++traffic_[range.service].opened;
+  count(traffic_[range.service].opened);
   const std::uint64_t generation = c.generation + 1;
   c = Connection{};
   c.generation = generation;
@@ -104,7 +109,7 @@ void StreamHost::free_connection(std::uint32_t index) {
 
 void StreamHost::on_opened(StreamSession& s, std::uint16_t stream) {
   const ServiceRange* range = range_of(s, stream, false);
-  if (range == nullptr) ++no_service_;
+  if (range == nullptr) count(no_service_);
   const std::uint32_t index = range == nullptr ? kNone : open_connection(s, stream, *range);
   if (index == kNone) {
     (void)s.streams.reset(stream);
@@ -175,7 +180,7 @@ std::uint32_t StreamHost::datagram_connection(StreamSession& s, std::uint16_t st
 bool StreamHost::take_datagram(StreamSession& s, std::uint16_t stream, std::span<const std::uint8_t> text) {
   const ServiceRange* range = range_of(s, stream, true);
   if (range == nullptr) {
-    ++no_service_;
+    count(no_service_);
     return false;
   }
   ServiceTraffic& traffic = traffic_[range->service];
@@ -183,13 +188,13 @@ bool StreamHost::take_datagram(StreamSession& s, std::uint16_t stream, std::span
   if (index == kNone) return true;  // counted as refused
   BytePipe& pipe = link_.pipes(index).to_socket;
   if (text.size() > kMaxDatagramBytes || pipe.room() < kLengthPrefix + text.size()) {
-    ++traffic.datagrams_dropped;
+    count(traffic.datagrams_dropped);
     return true;
   }
   std::array<std::uint8_t, kLengthPrefix> length{};
   session::store_be16(length.data(), static_cast<std::uint16_t>(text.size()));
   pipe.put(length, text);
-  ++traffic.datagrams_in;
+  count(traffic.datagrams_in);
   told_bytes(index);
   return true;
 }
@@ -239,13 +244,13 @@ void StreamHost::drain_datagrams(Core& core, std::uint32_t index) {
     rte_mbuf* m = bytes <= most ? core.originate() : nullptr;
     if (m == nullptr) {
       pipe.consume(bytes);
-      ++traffic.datagrams_dropped;
+      count(traffic.datagrams_dropped);
       continue;
     }
     pipe.peek(reinterpret_cast<std::uint8_t*>(rte_pktmbuf_append(m, static_cast<std::uint16_t>(bytes))),
               bytes);
     pipe.consume(bytes);
-    ++traffic.datagrams_out;
+    count(traffic.datagrams_out);
     batch_.push_datagram(core, *c.session, c.stream, m, now_ns_);
   }
   made_room(index);

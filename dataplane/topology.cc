@@ -102,13 +102,6 @@ void assign_lcores(Topology& topology) {
   }
 }
 
-void make_services(Topology& topology) {
-  if (topology.config.services.empty()) return;
-  std::vector<ServiceLink*> links;
-  for (const WorkerParts& worker : topology.workers) links.push_back(&worker.streams->link());
-  topology.services = std::make_unique<ServiceHub>(topology.config.services, std::move(links));
-}
-
 void make_workers(Topology& topology, unsigned instance) {
   topology.workers.resize(topology.config.cores.workers);
   for (unsigned i = 0; i < topology.workers.size(); ++i) topology.workers[i].index = i;
@@ -117,11 +110,8 @@ void make_workers(Topology& topology, unsigned instance) {
     make_shard(topology.config, worker);
     make_rings(topology, worker, instance);
     worker.stats = make_stats(worker.socket);
-    if (topology.config.services.empty()) continue;
-    worker.streams = std::make_unique<StreamHost>(fmt::format("p{}w{}streams", instance, worker.index),
-                                                  topology.config, *worker.shard, worker.socket);
   }
-  make_services(topology);
+  make_services(topology, fmt::format("p{}", instance));
 }
 
 void make_ports(Topology& topology) {
@@ -191,6 +181,17 @@ WorkerParts::WorkerParts(WorkerParts&&) noexcept = default;
 WorkerParts::~WorkerParts() = default;
 Topology::Topology() = default;
 Topology::~Topology() = default;
+
+void make_services(Topology& topology, const std::string& name) {
+  if (topology.config.services.empty()) return;
+  std::vector<ServiceLink*> links;
+  for (WorkerParts& worker : topology.workers) {
+    worker.streams = std::make_unique<StreamHost>(fmt::format("{}w{}streams", name, worker.index),
+                                                  topology.config, *worker.shard, worker.socket);
+    links.push_back(&worker.streams->link());
+  }
+  topology.services = std::make_unique<ServiceHub>(topology.config.services, std::move(links));
+}
 
 void list_local_endpoints(Topology& topology) {
   for (const SessionEntry& session : topology.config.sessions) {

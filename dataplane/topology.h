@@ -80,6 +80,9 @@ struct Topology {
   std::array<session::Endpoint, kMaxLocalEndpoints> local_endpoints{};
 };
 
+// Stream hosts of the workers and the hub that joins them to sockets, where services are configured. `name`:
+// of EAL objects. Throws std::runtime_error when there is no memory.
+void make_services(Topology& topology, const std::string& name);
 // Puts the local endpoints of all sessions into the list, each once. Throws std::runtime_error with advice.
 void list_local_endpoints(Topology& topology);
 

@@ -97,6 +97,12 @@ void listen(Core& core, const Message& m) {
   m.a != 0 ? core.endpoints.add(m.b, m.endpoint) : core.endpoints.remove(m.b);
 }
 
+// Where its packets go, how many numbers are left, or that it is over may be known only now.
+void wake_streams(Core& core, std::uint32_t slot) {
+  StreamSession* s = core.streams == nullptr ? nullptr : core.streams->session(slot);
+  if (s != nullptr) core.streams->wake(*s);
+}
+
 // Commands about keys, numbers and states. A stale handle changes nothing and needs no answer.
 void session_command(Core& core, const Message& m) {
   session::ShardCommands commands(core.shard);
@@ -131,12 +137,7 @@ void session_command(Core& core, const Message& m) {
     default:
       break;
   }
-}
-
-// Where its packets go may be known only now.
-void wake_streams(Core& core, std::uint32_t slot) {
-  StreamSession* s = core.streams == nullptr ? nullptr : core.streams->session(slot);
-  if (s != nullptr) core.streams->wake(*s);
+  wake_streams(core, m.slot);
 }
 
 void stream_command(Core& core, const Message& m) {

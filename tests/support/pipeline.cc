@@ -15,8 +15,11 @@
 #include <rte_ethdev.h>
 
 #include "dataplane/checksum.h"
+#include "dataplane/config_service.h"
 #include "dataplane/mailbox.h"
 #include "dataplane/ring_elem.h"
+#include "dataplane/service_hub.h"
+#include "dataplane/stream_host.h"
 #include "session/shard_commands.h"
 #include "session/table.h"
 
@@ -267,6 +270,7 @@ Gateway::Gateway(const std::string& name, const GatewayOptions& options)
   dataplane::Topology& t = *topology_;
   t.packets = packet_pool();
   t.config.name = name;
+  t.config.services = options.services;
   t.fib = take_fib(name, options.routes);
   for (const session::Endpoint& e : options.endpoints) {
     dataplane::SessionEntry entry;
@@ -280,6 +284,7 @@ Gateway::Gateway(const std::string& name, const GatewayOptions& options)
   for (unsigned port : {kLan, kWan}) make_port(name, options, port);
   t.workers.resize(options.workers);
   for (unsigned w = 0; w < options.workers; ++w) make_worker(name, options, w);
+  dataplane::make_services(t, name);
   for (unsigned w = 0; w < options.workers; ++w) {
     workers_.push_back(std::make_unique<dataplane::Worker>(t, w));
   }
@@ -322,6 +327,11 @@ void Gateway::make_worker(const std::string& name, const GatewayOptions& options
   limits.keys = options.keys;
   limits.windows = options.sessions * 8;
   limits.window_bits = 1024;
+  if (!options.services.empty()) {
+    limits.window_bits = 8192;  // as a session expects of its peer
+    topology_->config.limits = limits;
+    limits = dataplane::limits_with_services(topology_->config);
+  }
   parts.index = index;
   parts.shard_memory = block(session::Shard::bytes_needed(limits));
   parts.key_memory = block(options.keys * sizeof(crypto::KeySlot));

@@ -17,6 +17,7 @@
 #include "crypto/kdf.h"
 #include "dataplane/message.h"
 #include "dataplane/pkt_meta.h"
+#include "dataplane/service.h"
 #include "dataplane/topology.h"
 #include "dataplane/worker.h"
 #include "session/wire.h"
@@ -90,6 +91,7 @@ struct GatewayOptions {
   std::uint32_t routes = 256;                // gateways of one name must agree on it
   bool wan_on_lan_port = false;              // one port for both sides: kLan
   std::vector<session::Endpoint> endpoints;  // ours on the WAN side
+  std::vector<dataplane::ServiceConfig> services;
 };
 
 class Gateway {
