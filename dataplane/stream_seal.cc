@@ -103,6 +103,7 @@ void StreamBatch::push_datagram(Core& core, StreamSession& s, std::uint16_t stre
 void StreamBatch::send(Core& core, Job& job) {
   session::SessionHot& hot = core.shard.hot(job.session->slot);
   const std::uint32_t text_bytes = text_of(job.m);
+  core.shard.note_sent(job.session->slot, job.way.path, job.packet.stream, job.packet.flags, text_bytes);
   ++hot.tx_pkts;
   hot.tx_bytes += text_bytes;
   if (job.way.traffic != nullptr) {
