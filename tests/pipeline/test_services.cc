@@ -17,6 +17,7 @@
 #include "dataplane/tsc.h"
 #include "session/memory_store.h"
 #include "session/session.h"
+#include "tests/support/alloc_counter.h"
 #include "tests/support/live.h"
 
 namespace {
@@ -147,10 +148,12 @@ struct Services : testing::Test {
   std::unique_ptr<Peer> peer;
   std::mt19937_64 random{7};
   double loss = 0;
+  unsigned losses = 0;
   bool shuffle = false;
   unsigned queue = 0;       // WAN queue that the peer's frames arrive at
   std::vector<Bytes> kept;  // datagrams of the peer, when asked for
   bool keep = false;
+  std::uint64_t worker_allocations = 0;
 
   void SetUp() override { spdlog::set_level(spdlog::level::off); }
   void TearDown() override {
@@ -181,7 +184,9 @@ struct Services : testing::Test {
     entry.policy = policy;
     entry.policy.tx_streams = 4;
     ASSERT_TRUE(live->door().session_add(entry, {}).ok());
-    peer = std::make_unique<Peer>(1, now());
+    session::SessionPolicy of_peer;
+    of_peer.unmodified_peer = policy.unmodified_peer;
+    peer = std::make_unique<Peer>(1, now(), of_peer);
     run(20);
   }
   void to_gateway(const Bytes& datagram) {
@@ -191,7 +196,11 @@ struct Services : testing::Test {
     live->gw.receive(
         kWan, ether(live->gw.port_mac(kWan), mac(0x22), ip_packet(header, udp(4500, 4500, datagram))), queue);
   }
-  [[nodiscard]] bool lost() { return loss != 0 && std::uniform_real_distribution<>(0, 1)(random) < loss; }
+  bool lost() {
+    const bool is = loss != 0 && std::uniform_real_distribution<>(0, 1)(random) < loss;
+    losses += is ? 1 : 0;
+    return is;
+  }
   void from_peer() {
     std::vector<Bytes> out;
     session::PathEnds to;
@@ -215,6 +224,9 @@ struct Services : testing::Test {
     }
   }
   void step() {
+    const std::uint64_t before = allocations();
+    live->gw.poll(0);
+    worker_allocations += allocations() - before;
     live->poll();
     live->gw.topology().services->poll(0);
     live->poll();
@@ -311,6 +323,7 @@ TEST_F(Services, LossAndDisorderChangeNothing) {
   loss = 0.01;
   shuffle = true;
   echo(backend, 1'000'000, 60);
+  EXPECT_GT(losses, 5U);
   EXPECT_TRUE(all_closed());
 }
 
@@ -512,6 +525,72 @@ TEST_F(Services, RekeysUnderWayLoseNothing) {
   start({service("web", ServiceTarget::kTcp, backend.port)}, 1, policy);
   echo(backend, 2'000'000);
   EXPECT_GT(peer->session->epoch(), 3);
+  EXPECT_TRUE(all_closed());
+}
+
+TEST_F(Services, AcknowledgementsOfOneReceivedBurstLeaveInOneTransmitBurst_W34) {
+  const Backend backend;
+  start({service("web", ServiceTarget::kTcp, backend.port)});
+  auto [stream, socket] = connect(backend);
+  run(200);  // whatever was under way came to rest
+  const Bytes data = pattern(10'000, 1);
+  ASSERT_EQ(peer->send(stream, data), data.size());
+  std::vector<Bytes> out;
+  session::PathEnds to;
+  Bytes datagram;
+  while (peer->session->next_datagram(datagram, to, now())) out.push_back(datagram);
+  ASSERT_GE(out.size(), 4U);
+  live->gw.sent(kWan);
+  for (const Bytes& one : out) to_gateway(one);
+  live->gw.poll(0);
+  unsigned acknowledgements = 0;
+  for (const Bytes& frame : live->gw.sent(kWan)) {
+    const std::uint16_t flags = session::load_be16(frame.data() + 14 + 20 + 8 + session::kOffFlags);
+    acknowledgements += (flags & session::kFlagAck) != 0 ? 1 : 0;
+  }
+  EXPECT_EQ(acknowledgements, out.size()) << "in the very loop that received them";
+  EXPECT_EQ(peer->streams().reset(stream), StreamError::kOk);
+  EXPECT_TRUE(all_closed());
+}
+
+TEST_F(Services, AWarmWorkerAllocatesNothing) {
+  const Backend backend;
+  start({service("web", ServiceTarget::kTcp, backend.port)});
+  echo(backend, 500'000);
+  EXPECT_TRUE(all_closed());
+  worker_allocations = 0;
+  for (int i = 0; i < 5; ++i) echo(backend, 500'000);
+  EXPECT_TRUE(all_closed());
+  EXPECT_EQ(worker_allocations, 0U);
+}
+
+// protocol.md 1.4 rule 7: its session rekeys when nothing is under way, and not before.
+TEST_F(Services, TowardsAnUnmodifiedPeerARekeyWaitsForRest) {
+  const Backend backend;
+  session::SessionPolicy policy;
+  policy.unmodified_peer = true;
+  start({service("web", ServiceTarget::kTcp, backend.port)}, 1, policy);
+  auto [stream, socket] = connect(backend);
+  const Bytes data = pattern(300 * 1300, 5);
+  EXPECT_EQ(peer->send(stream, std::span(data).first(1300)), 1300U);
+  run(1);
+  ASSERT_TRUE(live->door().session_rekey("s", 1).ok());
+  Bytes got;
+  std::size_t offered = 1300;
+  unsigned rekeys_under_way = 0;
+  const std::uint64_t begin = now();
+  EXPECT_TRUE(until([&] {
+    if (offered < data.size()) offered += peer->send(stream, std::span(data).subspan(offered, 1300));
+    socket.read(got);
+    const bool under_way = offered < data.size() && now() - begin < session::kMostHold_ns / 2;
+    rekeys_under_way += under_way && live->view("s")->epoch != 0 ? 1 : 0;
+    return got.size() == data.size();
+  }));
+  EXPECT_EQ(rekeys_under_way, 0U);
+  EXPECT_EQ(got, data);
+  EXPECT_TRUE(until([&] { return live->view("s")->epoch == 1; })) << "at rest it goes on";
+  EXPECT_EQ(peer->streams().finish(stream), StreamError::kOk);
+  socket.end();
   EXPECT_TRUE(all_closed());
 }
 

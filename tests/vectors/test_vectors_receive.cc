@@ -73,6 +73,8 @@ std::string verdict_name(const Received& r) {
       return "path_validated";
     case Received::Kind::kPathIgnored:
       return "path_ignored";
+    case Received::Kind::kReport:
+      return "report";
   }
   return "none";
 }
