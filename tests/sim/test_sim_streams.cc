@@ -2,7 +2,7 @@
 // transfer ends, whatever delay, loss, reordering, repeats and rates do; and the same beside a model of the
 // unmodified peer.
 //
-//   PHANTOM_SIM_SCHEDULES  random schedules of the search (1000; fewer under sanitizers)
+//   PHANTOM_SIM_SCHEDULES  random schedules of the search (2000; fewer under sanitizers)
 //   PHANTOM_SIM_SEED       of the first one (1)
 #include <cinttypes>
 #include <cstdio>
@@ -23,7 +23,7 @@ constexpr std::uint64_t kS = 1000 * kMs;
 #if defined(__SANITIZE_ADDRESS__)
 constexpr std::uint64_t kSchedules = 100;
 #else
-constexpr std::uint64_t kSchedules = 1000;
+constexpr std::uint64_t kSchedules = 2000;
 #endif
 
 std::uint64_t from_environment(const char* name, std::uint64_t otherwise) {
