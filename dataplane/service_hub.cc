@@ -128,7 +128,9 @@ ServiceHub::Impl::~Impl() {
   for (auto& of_worker : connections) {
     for (Connection& c : of_worker) {
       wheel.cancel(c.timer);
-      if (c.fd >= 0) close(c.fd);
+      if (c.fd < 0) continue;
+      if (!c.shut) reset_on_close(c.fd);  // half a stream must not look like a whole one
+      close(c.fd);
     }
   }
   close(epoll_fd);

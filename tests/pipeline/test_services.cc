@@ -564,6 +564,18 @@ TEST_F(Services, AWarmWorkerAllocatesNothing) {
   EXPECT_EQ(worker_allocations, 0U);
 }
 
+TEST_F(Services, WhenTheGatewayEndsABackendSeesAResetAndNoEnd) {
+  const Backend backend;
+  start({service("web", ServiceTarget::kTcp, backend.port)});
+  auto [stream, socket] = connect(backend);
+  run_out();
+  peer.reset();
+  live.reset();
+  std::uint8_t one = 0;
+  EXPECT_EQ(recv(socket.fd, &one, 1, MSG_DONTWAIT), -1);
+  EXPECT_EQ(errno, ECONNRESET);
+}
+
 // protocol.md 1.4 rule 7: its session rekeys when nothing is under way, and not before.
 TEST_F(Services, TowardsAnUnmodifiedPeerARekeyWaitsForRest) {
   const Backend backend;
