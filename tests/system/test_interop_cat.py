@@ -86,7 +86,7 @@ def rates(pump):
             f"{pump['received']['bytes_per_second'] / 1e6:.2f} MB/s to it")
 
 
-def check(report, what, mib, pump, cat, epochs=range(1)):
+def check(report, what, mib, pump, cat, epochs=interop.EPOCHS_OF_ITS_OWN):
     report.check(f"{what}, {mib} MiB each way at once", pump["complete"] and cat["bytes"] == mib * MIB and cat["code"] == 0,
                  f"{rates(pump)}; {pump['wire']}")
     report.check(f"{what}, same SHA-256 at both ends",
@@ -96,7 +96,7 @@ def check(report, what, mib, pump, cat, epochs=range(1)):
     report.check(f"{what}, still connected", pump["state"] == "Connected", pump["state"])
 
 
-def transfer(lab, space, report, binary, what, role, stream, mib, epochs=range(1), cat_options=(), **options):
+def transfer(lab, space, report, binary, what, role, stream, mib, epochs=interop.EPOCHS_OF_ITS_OWN, cat_options=(), **options):
     one = Beside(lab, space, binary, what.replace(" ", "-"))
     one.start(role, stream, mib, None, None, cat_options, **options)
     pump, cat = one.finish(mib)
