@@ -436,6 +436,19 @@ ServiceHub::ServiceHub(std::vector<ServiceConfig> services, std::vector<ServiceL
 
 ServiceHub::~ServiceHub() = default;
 
+ServiceCounters ServiceHub::counters(std::size_t service) const {
+  const auto load = [](const std::uint64_t& counter) { return __atomic_load_n(&counter, __ATOMIC_RELAXED); };
+  const ServiceCounters& there = counters_[service];
+  ServiceCounters out;
+  out.opened = load(there.opened);
+  out.connected = load(there.connected);
+  out.to_backends_bytes = load(there.to_backends_bytes);
+  out.from_backends_bytes = load(there.from_backends_bytes);
+  out.datagrams_dropped = load(there.datagrams_dropped);
+  for (std::size_t i = 0; i < out.ended.size(); ++i) out.ended[i] = load(there.ended[i]);
+  return out;
+}
+
 bool ServiceHub::poll(int wait_ms) {
   Impl& s = *impl_;
   bool any = s.take_messages(steady_ns());

@@ -73,22 +73,22 @@ void add_workers(const Topology& topology, std::size_t i, ServiceView& v) {
 
 ServiceView view(const Topology& topology, std::size_t i) {
   const ServiceConfig& config = topology.config.services[i];
-  const ServiceCounters& counters = topology.services->counters(i);
+  const ServiceCounters counters = topology.services->counters(i);
   ServiceView v;
   v.name = config.name;
   v.sessions = config.session.empty() ? config.group : config.session;
   v.target = target_text(config);
-  v.connected = load(counters.connected);
-  v.to_backend_bytes = load(counters.to_backends_bytes);
-  v.from_backend_bytes = load(counters.from_backends_bytes);
-  v.datagrams_dropped = load(counters.datagrams_dropped);
+  v.connected = counters.connected;
+  v.to_backend_bytes = counters.to_backends_bytes;
+  v.from_backend_bytes = counters.from_backends_bytes;
+  v.datagrams_dropped = counters.datagrams_dropped;
   std::uint64_t over = 0;
   for (std::size_t end = 0; end < counters.ended.size(); ++end) {
-    const std::uint64_t n = load(counters.ended[end]);
+    const std::uint64_t n = counters.ended[end];
     over += n;
     v.ended.emplace_back(name_of(static_cast<ServiceEnd>(end)), n);
   }
-  const std::uint64_t begun = load(counters.opened);
+  const std::uint64_t begun = counters.opened;
   v.open = begun > over ? begun - over : 0;
   add_workers(topology, i, v);
   return v;

@@ -274,7 +274,7 @@ struct Services : testing::Test {
   [[nodiscard]] const dataplane::ServiceTraffic& traffic(std::size_t i = 0, unsigned worker = 0) const {
     return live->gw.topology().workers[worker].streams->traffic(i);
   }
-  [[nodiscard]] const dataplane::ServiceCounters& counters(std::size_t i = 0) const {
+  [[nodiscard]] dataplane::ServiceCounters counters(std::size_t i = 0) const {
     return live->gw.topology().services->counters(i);
   }
   // Bytes both ways to an end of both directions; the backend sends what it got.
