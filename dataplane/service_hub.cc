@@ -359,6 +359,8 @@ void ServiceHub::Impl::read_socket(Connection& c, std::uint64_t now_ns) {
     const std::uint32_t enough = c.datagrams ? 2 + kMaxDatagramBytes : 1;
     const bool room_again = p.from_socket.room() >= enough && p.hub_waits.exchange(false);
     if (!room_again) return want(c, c.interest & ~std::uint32_t{EPOLLIN});
+    want(c,
+         c.interest | EPOLLIN);  // a hang-up may have led here while it was not wanted: nobody else says so
   }
   if (!c.end_of_file) return;
   want(c, c.interest & ~std::uint32_t{EPOLLIN});
