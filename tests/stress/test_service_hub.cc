@@ -312,7 +312,9 @@ TEST_F(Hub, AWorkerThatReadsNothingStopsTheBackend) {
   start(tcp_service(backend.port()));
   open(0, {});
   write(0);
-  std::this_thread::sleep_for(std::chrono::milliseconds(100));
+  const auto end = Clock::now() + std::chrono::seconds(20);
+  while (link_.pipes(0).from_socket.size() < kPipe && Clock::now() < end) std::this_thread::yield();
+  std::this_thread::sleep_for(std::chrono::milliseconds(50));
   EXPECT_EQ(link_.pipes(0).from_socket.size(), kPipe);
   ASSERT_TRUE(until([&] { return talks_[0].finished; }));
   EXPECT_EQ(talks_[0].received, pattern(4'000'000, 9));
