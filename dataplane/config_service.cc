@@ -6,6 +6,7 @@
 #include <charconv>
 #include <cstring>
 #include <filesystem>
+#include <numeric>
 
 #include <fmt/core.h>
 #include <netdb.h>
@@ -15,6 +16,7 @@
 
 #include "dataplane/address_text.h"
 #include "dataplane/config_session.h"
+#include "dataplane/socket_address.h"
 
 namespace dataplane {
 namespace {
@@ -65,24 +67,6 @@ std::optional<ServiceAllow> parse_allow(std::string text) {
   return allow;
 }
 
-std::optional<session::Endpoint> endpoint_of(const sockaddr* address) {
-  session::Endpoint out;
-  if (address->sa_family == AF_INET) {
-    sockaddr_in v4{};
-    std::memcpy(&v4, address, sizeof v4);
-    std::memcpy(out.address.data(), &v4.sin_addr, 4);
-    out.family = 4;
-  } else if (address->sa_family == AF_INET6) {
-    sockaddr_in6 v6{};
-    std::memcpy(&v6, address, sizeof v6);
-    std::memcpy(out.address.data(), &v6.sin6_addr, 16);
-    out.family = 6;
-  } else {
-    return std::nullopt;
-  }
-  return out;
-}
-
 // A name, once, when the configuration is read: a worker's session never waits for a resolver.
 std::optional<session::Endpoint> resolve(const std::string& text) {
   if (const auto literal = parse_endpoint(text)) return literal;
@@ -95,7 +79,8 @@ std::optional<session::Endpoint> resolve(const std::string& text) {
   addrinfo* found = nullptr;
   if (getaddrinfo(text.substr(0, colon).c_str(), nullptr, &hints, &found) != 0) return std::nullopt;
   std::optional<session::Endpoint> out;
-  for (const addrinfo* at = found; at != nullptr && !out; at = at->ai_next) out = endpoint_of(at->ai_addr);
+  for (const addrinfo* at = found; at != nullptr && !out; at = at->ai_next)
+    out = from_socket_address(at->ai_addr);
   freeaddrinfo(found);
   if (out) out->port = *port;
   return out;
@@ -221,12 +206,17 @@ bool is_datagram(ServiceTarget target) {
   return target == ServiceTarget::kUdp || target == ServiceTarget::kUnixDatagram;
 }
 
+std::uint32_t service_connections(const GatewayConfig& config) {
+  const auto add = [](std::uint64_t sum, const ServiceConfig& s) { return sum + s.connections; };
+  const std::uint64_t all =
+      std::accumulate(config.services.begin(), config.services.end(), std::uint64_t{0}, add);
+  return static_cast<std::uint32_t>(std::min<std::uint64_t>(all, kMaxServiceConnections));
+}
+
 session::ShardLimits limits_with_services(const GatewayConfig& config) {
   session::ShardLimits limits = config.limits;
   if (config.services.empty()) return limits;
-  std::uint32_t streams = 0;
-  for (const ServiceConfig& service : config.services) streams += service.connections;
-  streams = std::min(streams, kMaxServiceConnections);
+  const std::uint32_t streams = service_connections(config);
   limits.windows += streams;
   limits.streams_per_session = std::max(limits.streams_per_session, streams + session::kTxStreams);
   // Ids are used one after the other: each leaves a tombstone, and a session has no more than these.

@@ -4,6 +4,7 @@
 #include <cstring>
 #include <stdexcept>
 #include <string_view>
+#include <utility>
 
 #include <fmt/core.h>
 #include <spdlog/spdlog.h>
@@ -12,6 +13,7 @@
 
 #include "dataplane/clock.h"
 #include "dataplane/service_socket.h"
+#include "dataplane/token_bucket.h"
 #include "session/timer_wheel.h"
 
 namespace dataplane {
@@ -30,7 +32,6 @@ constexpr unsigned kBusyRounds = 8;
 constexpr std::uint64_t kFarewellNs = 60'000'000'000;
 // Ends of connections of one service that are logged in a second.
 constexpr unsigned kEndsLogged = 10;
-constexpr std::uint64_t kSecondNs = 1'000'000'000;
 
 void add(std::uint64_t& counter, std::uint64_t n = 1) {
   __atomic_store_n(&counter, counter + n, __ATOMIC_RELAXED);
@@ -89,8 +90,7 @@ struct ServiceHub::Impl {
   ServiceCounters& count(const Connection& c) { return hub.counters_[c.service]; }
 
   struct LogBudget {
-    std::uint64_t second = 0;  // that it is of
-    unsigned lines = 0;
+    TokenBucket lines{kEndsLogged, kEndsLogged};
     std::uint64_t left_out = 0;
   };
 
@@ -176,18 +176,13 @@ void ServiceHub::Impl::shut_socket(Connection& c, bool abort) {
 // A peer ends as many connections as it likes: of each service a few lines a second, the rest is counted.
 void ServiceHub::Impl::log_end(const Connection& c, ServiceEnd why) {
   LogBudget& budget = budgets[c.service];
-  const std::uint64_t second = steady_ns() / kSecondNs;
-  if (second != budget.second) {
-    if (budget.left_out != 0) {
-      spdlog::info("service {}: {} more connections ended", config(c).name, budget.left_out);
-    }
-    budget = {second, 0, 0};
-  }
-  if (budget.lines == kEndsLogged) {
+  if (!budget.lines.take(steady_ns())) {
     ++budget.left_out;
     return;
   }
-  ++budget.lines;
+  if (budget.left_out != 0) {
+    spdlog::info("service {}: {} more connections ended", config(c).name, std::exchange(budget.left_out, 0));
+  }
   spdlog::info("service {}: connection ended: {}", config(c).name, name_of(why));
 }
 

@@ -11,39 +11,15 @@
 #include <unistd.h>
 
 #include "dataplane/address_text.h"
+#include "dataplane/socket_address.h"
 #include "session/wire.h"
 
 namespace dataplane {
 namespace {
 
-struct Address {
-  sockaddr_storage storage{};
-  socklen_t bytes = 0;
-};
-
-Address address_of(const session::Endpoint& endpoint) {
-  Address out;
-  if (endpoint.family == 4) {
-    sockaddr_in v4{};
-    v4.sin_family = AF_INET;
-    v4.sin_port = htons(endpoint.port);
-    std::memcpy(&v4.sin_addr, endpoint.address.data(), 4);
-    std::memcpy(&out.storage, &v4, sizeof v4);
-    out.bytes = sizeof v4;
-  } else {
-    sockaddr_in6 v6{};
-    v6.sin6_family = AF_INET6;
-    v6.sin6_port = htons(endpoint.port);
-    std::memcpy(&v6.sin6_addr, endpoint.address.data(), 16);
-    std::memcpy(&out.storage, &v6, sizeof v6);
-    out.bytes = sizeof v6;
-  }
-  return out;
-}
-
 // The configuration made sure that it fits.
-Address address_of(const std::string& path) {
-  Address out;
+SocketAddress address_of(const std::string& path) {
+  SocketAddress out;
   sockaddr_un local{};
   local.sun_family = AF_UNIX;
   std::memcpy(local.sun_path, path.data(), std::min(path.size(), sizeof(local.sun_path) - 1));
@@ -81,8 +57,8 @@ SocketStart start_socket(const ServiceConfig& config, const session::Endpoint* n
   const bool local = config.target == ServiceTarget::kUnix || config.target == ServiceTarget::kUnixDatagram;
   const bool datagrams =
       config.target == ServiceTarget::kUdp || config.target == ServiceTarget::kUnixDatagram;
-  const Address to =
-      local ? address_of(config.path) : address_of(named != nullptr ? *named : config.endpoint);
+  const SocketAddress to =
+      local ? address_of(config.path) : to_socket_address(named != nullptr ? *named : config.endpoint);
   SocketStart start;
   const int type = (datagrams ? SOCK_DGRAM : SOCK_STREAM) | SOCK_NONBLOCK | SOCK_CLOEXEC;
   start.fd = socket(to.storage.ss_family, type, 0);
@@ -94,7 +70,7 @@ SocketStart start_socket(const ServiceConfig& config, const session::Endpoint* n
     const int one = 1;
     setsockopt(start.fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
   }
-  start.connected = connect(start.fd, reinterpret_cast<const sockaddr*>(&to.storage), to.bytes) == 0;
+  start.connected = connect(start.fd, to.get(), to.bytes) == 0;
   if (start.connected || errno == EINPROGRESS) return start;
   // A local backend whose queue is full is as good as one that refuses: there is no event to wait for.
   start.why = errno == EAGAIN ? ServiceEnd::kRefused : why_of(errno);

@@ -1,7 +1,6 @@
 #include "dataplane/stream_host.h"
 
 #include <algorithm>
-#include <numeric>
 #include <stdexcept>
 
 #include <fmt/core.h>
@@ -23,17 +22,10 @@ constexpr std::uint64_t kPublishNs = 100 * kMillisecondNs;
 // repeated.
 constexpr unsigned kTxReserve = kTxBuffer / 2;
 
-std::uint32_t connections_of(const GatewayConfig& config) {
-  const auto add = [](std::uint64_t sum, const ServiceConfig& s) { return sum + s.connections; };
-  const std::uint64_t all =
-      std::accumulate(config.services.begin(), config.services.end(), std::uint64_t{0}, add);
-  return static_cast<std::uint32_t>(std::min<std::uint64_t>(all, kMaxServiceConnections));
-}
-
 // A record outlives its connection for a while: late packets of it are answered.
 session::StreamMemory::Config memory_of(const GatewayConfig& config) {
   session::StreamMemory::Config memory;
-  memory.streams = 2 * connections_of(config);
+  memory.streams = 2 * service_connections(config);
   memory.segments = config.pools.stream_segments;
   memory.blocks = config.pools.stream_blocks;
   return memory;
@@ -41,7 +33,7 @@ session::StreamMemory::Config memory_of(const GatewayConfig& config) {
 
 session::StreamLimits limits_of(const GatewayConfig& config) {
   session::StreamLimits limits;
-  limits.streams = 2 * connections_of(config);
+  limits.streams = 2 * service_connections(config);
   limits.send_bytes = limits.receive_bytes = config.pools.stream_window_bytes;
   return limits;
 }
@@ -108,7 +100,7 @@ StreamSession::StreamSession(StreamHost& host, const SessionEntry& entry, std::v
 StreamHost::StreamHost(const std::string& name, const GatewayConfig& config, session::Shard& shard,
                        int socket)
     : shard_(shard),
-      link_(connections_of(config), config.pools.service_pipe_bytes),
+      link_(service_connections(config), config.pools.service_pipe_bytes),
       memory_(memory_of(config)),
       wheel_(tsc_to_ns(read_tsc())),
       limits_(limits_of(config)),

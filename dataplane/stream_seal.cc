@@ -89,8 +89,11 @@ void StreamBatch::push_datagram(Core& core, StreamSession& s, std::uint16_t stre
   job.datagram = true;
   job.way = way_over_path(core, s.slot, stream, core.shard.hot(s.slot).outer.path_id);
   job.packet.path = job.way.path;
-  job.grant = job.way.outer->length == 0 ? session::TxGrant{} : s.link.grant(stream);
-  const DropReason bad = job.way.outer->length == 0 ? DropReason::kNoEndpoint : job.grant.drop;
+  DropReason bad = DropReason::kNoEndpoint;
+  if (job.way.outer->length != 0) [[likely]] {
+    job.grant = s.link.grant(stream);
+    bad = job.grant.drop;
+  }
   if (bad != DropReason::kNone) [[unlikely]] {
     ++core.shard.hot(s.slot).tx_drops;
     return core.drop(m, bad);

@@ -7,7 +7,6 @@
 #include <stdexcept>
 
 #include <fmt/core.h>
-#include <netinet/in.h>
 #include <sys/epoll.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -25,44 +24,6 @@ constexpr std::uint64_t kSecondNs = 1'000'000'000;
 // Rounds of receiving before timers and applications have their turn again.
 constexpr unsigned kTurns = 8;
 
-SocketAddress to_address(const session::Endpoint& endpoint) {
-  SocketAddress out;
-  if (endpoint.family == 6) {
-    sockaddr_in6 v6{};
-    v6.sin6_family = AF_INET6;
-    v6.sin6_port = htons(endpoint.port);
-    std::memcpy(&v6.sin6_addr, endpoint.address.data(), 16);
-    std::memcpy(&out.storage, &v6, sizeof v6);
-    out.bytes = sizeof v6;
-  } else {
-    sockaddr_in v4{};
-    v4.sin_family = AF_INET;
-    v4.sin_port = htons(endpoint.port);
-    std::memcpy(&v4.sin_addr, endpoint.address.data(), 4);
-    std::memcpy(&out.storage, &v4, sizeof v4);
-    out.bytes = sizeof v4;
-  }
-  return out;
-}
-
-session::Endpoint from_address(const sockaddr_storage& storage) {
-  session::Endpoint out;
-  if (storage.ss_family == AF_INET6) {
-    sockaddr_in6 v6{};
-    std::memcpy(&v6, &storage, sizeof v6);
-    std::memcpy(out.address.data(), &v6.sin6_addr, 16);
-    out.port = ntohs(v6.sin6_port);
-    out.family = 6;
-  } else {
-    sockaddr_in v4{};
-    std::memcpy(&v4, &storage, sizeof v4);
-    std::memcpy(out.address.data(), &v4.sin_addr, 4);
-    out.port = ntohs(v4.sin_port);
-    out.family = 4;
-  }
-  return out;
-}
-
 [[noreturn]] void fail(const std::string& what) {
   throw std::runtime_error(fmt::format("{}: {}", what, std::strerror(errno)));
 }
@@ -77,20 +38,20 @@ std::uint64_t now_ns() {
 
 Endpoint::Endpoint(EndpointConfig config, crypto::TrafficSecret secret, session::EpochStore& store)
     : out_(kBurst) {
-  const SocketAddress at = to_address(config.local);
+  const dataplane::SocketAddress at = dataplane::to_socket_address(config.local);
   socket_ = socket(at.storage.ss_family, SOCK_DGRAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
   if (socket_ < 0) fail("UDP socket");
   // Beyond the system's limit where that is allowed.
   for (const int option : {SO_RCVBUF, SO_SNDBUF, SO_RCVBUFFORCE, SO_SNDBUFFORCE}) {
     setsockopt(socket_, SOL_SOCKET, option, &kSocketBuffer, sizeof kSocketBuffer);
   }
-  if (bind(socket_, reinterpret_cast<const sockaddr*>(&at.storage), at.bytes) != 0) {
+  if (bind(socket_, at.get(), at.bytes) != 0) {
     fail("cannot listen on " + dataplane::to_text(config.local));
   }
   sockaddr_storage bound{};
   socklen_t bytes = sizeof bound;
   getsockname(socket_, reinterpret_cast<sockaddr*>(&bound), &bytes);
-  local_ = from_address(bound);
+  local_ = dataplane::from_socket_address(reinterpret_cast<const sockaddr*>(&bound)).value_or(config.local);
   epoll_ = epoll_create1(EPOLL_CLOEXEC);
   if (epoll_ < 0) fail("epoll");
   watch(socket_, EPOLLIN, nullptr);
@@ -131,7 +92,8 @@ void Endpoint::receive() {
     const std::uint64_t now = now_ns();
     for (int i = 0; i < n; ++i) {
       ++rx_;
-      const session::PathEnds ends{local_, from_address(from[i])};
+      const session::PathEnds ends{
+          local_, *dataplane::from_socket_address(reinterpret_cast<const sockaddr*>(&from[i]))};
       const auto got = session_->receive({buffers[i], messages[i].msg_len}, now, ends);
       if (got.kind == session::Received::Kind::kDropped) ++dropped_;
     }
@@ -147,7 +109,8 @@ bool Endpoint::gather(std::uint64_t now) {
   session::PathEnds ends;
   while (out_count_ < kBurst && session_->next_datagram(out_[out_count_].bytes, ends, now)) {
     if (ends.remote.family != local_.family) continue;
-    if (out_count_ == 0 || !(ends.remote == out_remote_)) out_address_ = to_address(ends.remote);
+    if (out_count_ == 0 || !(ends.remote == out_remote_))
+      out_address_ = dataplane::to_socket_address(ends.remote);
     out_remote_ = ends.remote;
     out_[out_count_++].to = out_address_;
   }

@@ -10,9 +10,9 @@
 #include <vector>
 
 #include <sys/epoll.h>
-#include <sys/socket.h>
 
 #include "crypto/aead.h"
+#include "dataplane/socket_address.h"
 #include "session/epoch_store.h"
 #include "session/session.h"
 
@@ -26,11 +26,6 @@ struct EndpointConfig {
 
 // Monotonic.
 std::uint64_t now_ns();
-
-struct SocketAddress {
-  sockaddr_storage storage{};
-  socklen_t bytes = 0;
-};
 
 // What is told when a descriptor of the set is ready; it outlives its place in the set.
 class Watcher {
@@ -66,7 +61,7 @@ class Endpoint {
  private:
   struct Outgoing {
     std::vector<std::uint8_t> bytes;
-    SocketAddress to;
+    dataplane::SocketAddress to;
   };
   void receive();
   void flush();
@@ -82,7 +77,7 @@ class Endpoint {
   std::vector<Outgoing> out_;  // of these, first to count wait for the socket
   unsigned out_first_ = 0, out_count_ = 0;
   session::Endpoint out_remote_;  // of the one gathered last, and the same for the system
-  SocketAddress out_address_;
+  dataplane::SocketAddress out_address_;
   bool blocked_ = false;
   bool exact_waits_ = true;
   std::uint64_t rx_ = 0, tx_ = 0, dropped_ = 0;

@@ -24,23 +24,6 @@ constexpr int kBacklog = 1024;
 // How long new connections wait for a descriptor, when none of ours ends before.
 constexpr std::uint64_t kPauseNs = 100'000'000;
 
-socklen_t to_address(const session::Endpoint& endpoint, sockaddr_storage& out) {
-  if (endpoint.family == 6) {
-    sockaddr_in6 v6{};
-    v6.sin6_family = AF_INET6;
-    v6.sin6_port = htons(endpoint.port);
-    std::memcpy(&v6.sin6_addr, endpoint.address.data(), 16);
-    std::memcpy(&out, &v6, sizeof v6);
-    return sizeof v6;
-  }
-  sockaddr_in v4{};
-  v4.sin_family = AF_INET;
-  v4.sin_port = htons(endpoint.port);
-  std::memcpy(&v4.sin_addr, endpoint.address.data(), 4);
-  std::memcpy(&out, &v4, sizeof v4);
-  return sizeof v4;
-}
-
 // -1: errno.
 int make_socket(const session::Endpoint& endpoint) {
   const int family = endpoint.family == 6 ? AF_INET6 : AF_INET;
@@ -220,9 +203,8 @@ class Serve : public Joins {
   }
 
   bool begin(int fd) const {
-    sockaddr_storage address{};
-    const socklen_t bytes = to_address(to_, address);
-    if (connect(fd, reinterpret_cast<const sockaddr*>(&address), bytes) == 0 || errno == EINPROGRESS) {
+    const dataplane::SocketAddress to = dataplane::to_socket_address(to_);
+    if (connect(fd, to.get(), to.bytes) == 0 || errno == EINPROGRESS) {
       return true;
     }
     close(fd);
@@ -250,10 +232,8 @@ class Forward : public Joins {
       if (fd_ < 0) throw std::runtime_error(fmt::format("TCP socket: {}", std::strerror(errno)));
       const int one = 1;
       setsockopt(fd_, SOL_SOCKET, SO_REUSEADDR, &one, sizeof one);
-      sockaddr_storage address{};
-      const socklen_t bytes = to_address(forward.listen, address);
-      if (bind(fd_, reinterpret_cast<const sockaddr*>(&address), bytes) != 0 ||
-          ::listen(fd_, kBacklog) != 0) {
+      const dataplane::SocketAddress at = dataplane::to_socket_address(forward.listen);
+      if (bind(fd_, at.get(), at.bytes) != 0 || ::listen(fd_, kBacklog) != 0) {
         const int reason = errno;
         close(fd_);
         throw std::runtime_error(fmt::format("cannot listen on {}: {}", dataplane::to_text(forward.listen),
