@@ -5,7 +5,6 @@
 #include <stdexcept>
 
 #include <fmt/format.h>
-#include <rte_cycles.h>
 #include <spdlog/spdlog.h>
 
 #include "crypto/secret.h"
@@ -168,10 +167,7 @@ void SessionManager::report_traffic(Managed& s, std::uint64_t now_ns) {
   session::TrafficReport report = session::read_traffic(hot);
   const std::uint64_t heard_tsc = __atomic_load_n(&hot.last_rx_tsc, __ATOMIC_RELAXED);
   if (heard_tsc != 0) {
-    const std::uint64_t now_tsc = read_tsc();
-    const std::uint64_t ticks = now_tsc > heard_tsc ? now_tsc - heard_tsc : 0;
-    const double ago_ns = static_cast<double>(ticks) * 1e9 / static_cast<double>(rte_get_tsc_hz());
-    report.heard_ns = now_ns - std::min(now_ns - 1, static_cast<std::uint64_t>(ago_ns));
+    report.heard_ns = now_ns - std::min(now_ns - 1, ns_since(heard_tsc));
   }
   s.control->on_traffic(report, now_ns);
 }

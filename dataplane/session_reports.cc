@@ -5,8 +5,6 @@
 // idle sessions cost nothing, and packets cost their worker nothing but the counters.
 #include <algorithm>
 
-#include <rte_cycles.h>
-
 #include "dataplane/session_manager_pvt.h"
 #include "dataplane/tsc.h"
 
@@ -17,10 +15,7 @@ using session::PathCounts;
 
 // A worker's time stamp in control's clock.
 std::uint64_t ns_of(std::uint64_t tsc, std::uint64_t now_ns) {
-  const std::uint64_t now_tsc = read_tsc();
-  const std::uint64_t ticks = now_tsc > tsc ? now_tsc - tsc : 0;
-  const double ago_ns = static_cast<double>(ticks) * 1e9 / static_cast<double>(rte_get_tsc_hz());
-  return now_ns - std::min(now_ns, static_cast<std::uint64_t>(ago_ns));
+  return now_ns - std::min(now_ns, ns_since(tsc));
 }
 
 const char* name_of(session::FlowState state) {

@@ -24,4 +24,10 @@ inline std::uint64_t tsc_to_ns(std::uint64_t tsc) {
   return static_cast<std::uint64_t>((Wide{tsc} * kNsOf2to32) >> 32);
 }
 
+// Nanoseconds since another core took this stamp; 0 when it is ahead of ours.
+inline std::uint64_t ns_since(std::uint64_t tsc) {
+  const std::uint64_t now_tsc = read_tsc();
+  return now_tsc > tsc ? tsc_to_ns(now_tsc - tsc) : 0;
+}
+
 }  // namespace dataplane
