@@ -8,6 +8,8 @@
 #include <stdexcept>
 
 #include <arpa/inet.h>
+#include <fmt/format.h>
+#include <fmt/ranges.h>
 #include <rte_dev.h>
 #include <rte_eal.h>
 #include <rte_errno.h>
@@ -16,6 +18,7 @@
 
 #include "dataplane/checksum.h"
 #include "dataplane/config_service.h"
+#include "dataplane/eal_args.h"
 #include "dataplane/mailbox.h"
 #include "dataplane/ring_elem.h"
 #include "dataplane/service_hub.h"
@@ -87,8 +90,10 @@ std::uint64_t sum(const Array& values) {
 
 void start_eal() {
   static const bool started = [] {
-    const char* args[] = {"test", "--no-huge", "--no-pci", "--no-telemetry", "--no-shconf", "-m",
-                          "2048", "-l",        "0",        "--log-level",    "error"};
+    // On whatever CPU is free: tests run beside each other.
+    const std::string cores = fmt::format("0@({})", fmt::join(dataplane::usable_cpus(), ","));
+    const char* args[] = {"test", "--no-huge", "--no-pci",    "--no-telemetry", "--no-shconf", "-m",
+                          "2048", "--lcores",  cores.c_str(), "--log-level",    "error"};
     check(rte_eal_init(static_cast<int>(std::size(args)), const_cast<char**>(args)) >= 0, "EAL");
     return true;
   }();
