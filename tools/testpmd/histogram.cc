@@ -36,7 +36,7 @@ std::uint64_t Histogram::percentile(double percent) const {
   std::uint64_t seen = 0;
   for (unsigned i = 0; i < kBuckets; ++i) {
     seen += buckets_[i];
-    if (seen >= rank) return std::min(highest_of(i), max_);
+    if (seen >= rank) return i + 1 == kBuckets ? max_ : std::min(highest_of(i), max_);
   }
   return max_;
 }
