@@ -151,6 +151,7 @@ std::string cell_text(const Cell& cell, Show show) {
 std::string table_text(const Report& report) {
   std::string text = report.text;
   for (const Table& table : report.tables) {
+    if (table.data_only) continue;
     if (!table.title.empty()) text += rule(table.title);
     if (table.rows.empty()) {
       text += "  (none)\n";
