@@ -596,6 +596,17 @@ TEST_F(TestpmdScript, LinesOfADescriptorComeOneByOneAndTheLastNeedsNoEnd) {
   EXPECT_GT(bench.harness.pumps, 0U);
 }
 
+TEST(TestpmdHelp, IsWhatTheReadmeSays) {
+  std::ifstream file(PHANTOM_TESTPMD_README);
+  const std::string readme((std::istreambuf_iterator<char>(file)), {});
+  Bench bench;
+  std::istringstream help(bench.console().table().help(""));
+  for (std::string row; std::getline(help, row);) EXPECT_TRUE(has(readme, row + "\n")) << row;
+  for (const std::string& name : fact_names({})) {
+    EXPECT_TRUE(name.starts_with("drops.") || has(readme, "`" + name + "`")) << name;
+  }
+}
+
 TEST(TestpmdHelp, ListsCommandsByWord) {
   Bench bench;
   const std::string all = bench.run("help");

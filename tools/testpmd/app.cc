@@ -44,7 +44,7 @@ Outcome run_input(Console& console, const AppOptions& options, bool terminal) {
 Outcome run_commands(Console& console, const AppOptions& options, bool terminal) {
   if (!options.cmdline_file.empty()) {
     Outcome outcome = console.run_file(options.cmdline_file);
-    if (!outcome.ok() || console.leaving || interrupted()) return outcome;
+    if (!outcome.ok() || console.leaving || interrupt_seen()) return outcome;
   }
   if (options.auto_start && !console.harness().running()) {
     Outcome outcome = console.run("start");
@@ -99,12 +99,12 @@ int check_assertions(Console& console, const AppOptions& options) {
   return code;
 }
 
-int finish(Console& console, const AppOptions& options, int code, bool terminal) {
-  const bool signalled = interrupted();
+int finish(Console& console, const AppOptions& options, int code) {
+  const bool signalled = interrupt_seen();
   Harness& harness = console.harness();
   const bool stopped_here = harness.running();
   if (stopped_here) harness.stop();
-  if (console.ran && (stopped_here || !terminal)) console.report(totals_report(harness));
+  if (stopped_here || (signalled && console.ran)) console.report(totals_report(harness));
   if (!consistent(harness.totals())) {
     fmt::print(stderr, "phantom-testpmd: more packets arrived than were sent; the totals can't be right\n");
     if (code == kExitOk) code = kExitFailure;
@@ -144,7 +144,6 @@ int run_app(Harness& harness, const AppOptions& options, const std::vector<Attac
   settings.stats_period_s = prompts ? 0 : options.stats_period_s;
   settings.attacks = attacks;
   Console console(harness, std::move(settings), std::move(more));
-  catch_interrupts();
   int code = kExitUsage;
   try {
     code = complain(run_commands(console, options, prompts));
@@ -152,7 +151,7 @@ int run_app(Harness& harness, const AppOptions& options, const std::vector<Attac
     if (harness.running()) harness.stop();
     throw;
   }
-  return finish(console, options, code, prompts);
+  return finish(console, options, code);
 }
 
 }  // namespace testpmd

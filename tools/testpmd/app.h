@@ -25,7 +25,7 @@ struct AppOptions {
 // empty.
 std::string check_options(const AppOptions& options, const std::vector<AttackInfo>& attacks);
 
-// Returns the exit code (command.h). Errors are printed to stderr.
+// Returns the exit code (command.h). Errors are printed to stderr. Signals are caught already (interrupt.h).
 int run_app(Harness& harness, const AppOptions& options, const std::vector<AttackInfo>& attacks,
             std::vector<Command> more = {});
 

@@ -18,13 +18,13 @@ Outcome trial(Console& console, const Args& args) {
   spec.seconds = parse_seconds(args[1]).value_or(1);
   spec.progress = [&](double done) {
     console.progress({"trial " + args[0], done / spec.seconds, spec.seconds - done, {}});
-    return !interrupted();
+    return !interrupt_seen();
   };
   const TrialResult found = console.harness().trial(spec);
   console.remember(found);
   Report report{{trial_table({found})}, {}};
   console.result(fmt::format("trial rate {} time {}", args[0], args[1]), report);
-  if (found.interrupted || interrupted()) return {};
+  if (found.interrupted || interrupt_seen()) return {};
   if (!found.error.empty()) return failed("the trial is void: " + found.error);
   return {};
 }

@@ -127,7 +127,7 @@ std::optional<Outcome> Console::run_numbered(const std::string& line, const std:
     return outcome;
   }
   if (!outcome.text.empty()) print(outcome.text + "\n");
-  if (leaving || interrupted()) return Outcome{};
+  if (leaving || interrupt_seen()) return Outcome{};
   return {};
 }
 
@@ -177,7 +177,7 @@ struct Console::LineBuffer {
 Outcome Console::run_descriptor(int descriptor, const std::string& name, unsigned& lines) {
   LineBuffer buffer;
   lines = 0;
-  while (!interrupted()) {
+  while (!interrupt_seen()) {
     if (const auto line = buffer.next()) {
       ++lines;
       if (auto ended = run_numbered(*line, name, lines)) return *ended;
@@ -219,9 +219,9 @@ void Console::pump() {
 bool Console::wait(double seconds, const std::function<bool()>& until) {
   harness_.wait(seconds, [&] {
     print_statistics();
-    return interrupted() || (until && until());
+    return interrupt_seen() || (until && until());
   });
-  return !interrupted();
+  return !interrupt_seen();
 }
 
 // ---- what was found

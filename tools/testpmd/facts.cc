@@ -31,8 +31,8 @@ void put_latency(Facts& facts, const Histogram& histogram, double unit_per_us) {
 
 std::vector<std::string> fact_names(const std::vector<std::string>& attacks) {
   std::vector<std::string> names(kPlainNames.begin(), kPlainNames.end());
-  for (const std::string_view reason : session::kDropReasonNames) {
-    names.push_back("drops." + std::string(reason));
+  for (std::size_t i = 1; i < session::kDropReasons; ++i) {  // 0: no reason
+    names.push_back("drops." + std::string(session::kDropReasonNames[i]));
   }
   for (const std::string& attack : attacks) names.push_back("attack." + attack);
   return names;

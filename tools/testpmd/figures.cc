@@ -27,6 +27,11 @@ double ratio(double part, double whole) {
   return whole > 0 ? part / whole : 0;
 }
 
+// Of nothing there is no share.
+Cell share(double part, double whole) {
+  return whole > 0 ? Cell{part / whole} : Cell{};
+}
+
 std::uint64_t packets_of(const Totals& totals) {
   return std::accumulate(
       totals.ports.begin(), totals.ports.end(), std::uint64_t{0},
@@ -67,10 +72,10 @@ std::vector<Cell> way_row(const char* name, const WayCounters& way, std::int64_t
   return {std::string(name),
           way.intended,
           way.sent_pkts,
-          ratio(real(way.sent_pkts), real(way.intended)),
+          share(real(way.sent_pkts), real(way.intended)),
           way.received,
           lost,
-          ratio(static_cast<double>(lost), real(way.sent_pkts)),
+          share(static_cast<double>(lost), real(way.sent_pkts)),
           way.duplicates,
           way.out_of_order,
           way.too_old,
@@ -108,6 +113,12 @@ std::vector<Column> way_columns() {
 }
 
 std::vector<Cell> latency_row(const char* name, const Histogram& histogram, double unit_per_us) {
+  if (histogram.count() == 0) {
+    std::vector<Cell> empty(10);
+    empty[0] = std::string(name);
+    empty[1] = std::uint64_t{0};
+    return empty;
+  }
   const auto us = [&](double percent) { return real(histogram.percentile(percent)) / unit_per_us; };
   return {std::string(name),
           histogram.count(),
@@ -131,7 +142,7 @@ std::vector<Cell> session_row(const Harness& harness, std::size_t index) {
           session.sent,
           session.received,
           lost,
-          ratio(static_cast<double>(lost), real(session.sent)),
+          share(static_cast<double>(lost), real(session.sent)),
           session.duplicates,
           session.out_of_order,
           ratio(real(session.latency_sum_tsc), real(session.received)) / tsc_per_us,

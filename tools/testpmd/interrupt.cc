@@ -6,18 +6,22 @@
 namespace testpmd {
 namespace {
 
-std::atomic<bool> interrupt_seen{false};
-std::atomic<bool> termination_seen{false};
-static_assert(std::atomic<bool>::is_always_lock_free, "signal handlers may only touch lock-free atomics");
+std::atomic<bool> interrupt_flag{false};
+std::atomic<bool> termination_flag{false};
+std::atomic<std::atomic<bool>*> mirror_flag{nullptr};
+static_assert(std::atomic<bool>::is_always_lock_free && std::atomic<void*>::is_always_lock_free,
+              "signal handlers may only touch lock-free atomics");
 
 void on_signal(int number) {
-  if (number != SIGINT) termination_seen.store(true);
-  interrupt_seen.store(true);
+  if (number != SIGINT) termination_flag.store(true);
+  interrupt_flag.store(true);
+  if (std::atomic<bool>* const mirror = mirror_flag.load()) mirror->store(true);
 }
 
 }  // namespace
 
-void catch_interrupts() {
+void catch_interrupts(std::atomic<bool>* mirror) {
+  mirror_flag.store(mirror);
   struct sigaction action {};
   action.sa_handler = on_signal;
   for (const int number : {SIGINT, SIGTERM, SIGHUP}) sigaction(number, &action, nullptr);
@@ -25,20 +29,18 @@ void catch_interrupts() {
   sigaction(SIGPIPE, &action, nullptr);
 }
 
-bool interrupted() {
-  return interrupt_seen.load() || termination_seen.load();
+bool interrupt_seen() {
+  return interrupt_flag.load() || termination_flag.load();
 }
 
 void clear_interrupt() {
-  interrupt_seen.store(false);
+  interrupt_flag.store(false);
+  if (termination_flag.load()) return;
+  if (std::atomic<bool>* const mirror = mirror_flag.load()) mirror->store(false);
 }
 
-bool terminated() {
-  return termination_seen.load();
-}
-
-void terminate() {
-  termination_seen.store(true);
+bool termination_seen() {
+  return termination_flag.load();
 }
 
 }  // namespace testpmd

@@ -3,14 +3,16 @@
 // Thread: signal handlers write, the main lcore reads.
 #pragma once
 
+#include <atomic>
+
 namespace testpmd {
 
 // SIGINT, SIGTERM and SIGHUP set the flags below; SIGPIPE is ignored.
-void catch_interrupts();
-// Since the last clear_interrupt(), or terminated().
-bool interrupted();
+// `mirror` (which lives as long as the program, or none) is set and cleared with them.
+void catch_interrupts(std::atomic<bool>* mirror = nullptr);
+// Since the last clear_interrupt(), or termination_seen().
+bool interrupt_seen();
 void clear_interrupt();
-bool terminated();
-void terminate();
+bool termination_seen();
 
 }  // namespace testpmd

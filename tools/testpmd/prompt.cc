@@ -60,7 +60,7 @@ bool read_line(Editor& editor, struct rdline* line) {
   editor.entered = false;
   while (!editor.entered) {
     editor.console.pump();
-    if (terminated()) return false;
+    if (termination_seen()) return false;
     const int key = read_key(STDIN_FILENO, kPollMs);
     if (key == -1) continue;
     const int answer = key == -2 ? RDLINE_RES_EOF : rdline_char_in(line, static_cast<char>(key));
@@ -77,7 +77,7 @@ void run_line(Editor& editor) {
   clear_interrupt();
   const Outcome outcome = editor.console.run(editor.line);
   if (!outcome.text.empty()) editor.console.print(outcome.text + "\n");
-  if (interrupted() && !terminated()) editor.console.print("interrupted\n");
+  if (interrupt_seen() && !termination_seen()) editor.console.print("interrupted\n");
   clear_interrupt();
 }
 
@@ -91,7 +91,7 @@ void run_prompt(Console& console) {
     if (editor.line.find_first_not_of(" \t") == std::string::npos) continue;
     rdline_add_history(line.get(), editor.line.c_str());
     run_line(editor);
-    if (terminated()) return;
+    if (termination_seen()) return;
   }
 }
 
