@@ -119,7 +119,7 @@ class Bench {
   Outcome latency(const std::string& command) {
     for (const FrameSize& size : words_.sizes) {
       const double ndr_pps = load_of(size);
-      if (interrupted()) break;
+      if (interrupt_seen()) break;
       if (ndr_pps <= 0) return failed("no NDR was found for " + size.name + " bytes, so there is no load");
       LatencySpec spec{.offer = offer(), .size = size, .ndr_pps = ndr_pps};
       if (words_.run_s > 0) spec.seconds = words_.run_s;
@@ -135,7 +135,7 @@ class Bench {
   Outcome event(const std::string& command, BenchEvent event) {
     for (const FrameSize& size : words_.sizes) {
       const double ndr_pps = load_of(size);
-      if (interrupted()) break;
+      if (interrupt_seen()) break;
       if (ndr_pps <= 0) return failed("no NDR was found for " + size.name + " bytes, so there is no load");
       EventSpec spec{.event = event, .offer = offer(), .size = size, .ndr_pps = ndr_pps};
       spec.repeat = words_.repeat;
@@ -157,7 +157,7 @@ class Bench {
   BenchWatch watch() {
     return [this](const BenchProgress& p) {
       console_.progress({p.title, p.share, p.seconds_left, p.note});
-      return !interrupted();
+      return !interrupt_seen();
     };
   }
 
