@@ -30,6 +30,7 @@ class SimulatedHarness : public FakeHarness {
   unsigned cold_trials = 0;  // nothing comes through at first
   unsigned void_trials = 0;  // the next so many are void
   std::uint64_t surplus = 0;
+  bool pushes_back = false;  // the link takes no more than the system can carry
   std::vector<TrialSpec> asked;
 
   TrialResult trial(const TrialSpec& spec) override {
@@ -46,6 +47,11 @@ class SimulatedHarness : public FakeHarness {
     found.intended = packets(asked_pps * spec.seconds);
     found.offered = packets(asked_pps * (1 - shortfall) * spec.seconds);
     const std::uint64_t room = packets(rate_pps * ways * spec.seconds);
+    if (pushes_back && found.offered > room) {
+      found.link_full = true;
+      found.unsent = spec.offer.pps > 0 ? found.offered - room : 0;
+      found.offered = room;
+    }
     found.received = std::exchange(cold_trials, cold_trials > 0 ? cold_trials - 1 : 0) > 0
                          ? 0
                          : std::min(found.offered, room) + surplus;
@@ -70,7 +76,8 @@ class SimulatedHarness : public FakeHarness {
   }
   TrialResult finish(TrialResult found, const TrialSpec& spec) {
     found.lost = static_cast<std::int64_t>(found.offered) - static_cast<std::int64_t>(found.received);
-    found.loss_ratio = static_cast<double>(found.lost) / static_cast<double>(found.offered);
+    found.loss_ratio = (static_cast<double>(found.lost) + static_cast<double>(found.unsent)) /
+                       static_cast<double>(found.offered + found.unsent);
     found.offered_pps = static_cast<double>(found.offered) / found.seconds;
     found.received_pps = static_cast<double>(found.received) / found.seconds;
     // Latency rises with the load: 10 us and more, 1 % of the packets ten times that.
@@ -123,6 +130,16 @@ TEST(BenchNdr, FindsBothRatesOfEverySize) {
     EXPECT_NEAR(*one.goals[1].lower, 1e6 / 0.995, 1e4);
   }
   EXPECT_EQ(harness.asked.back().offer.sizes.size(), imix().size());
+}
+
+TEST(BenchNdr, WhatAFullLinkDoesNotTakeIsLost) {
+  SimulatedHarness harness;
+  harness.pushes_back = true;
+  const NdrResult found = bench_ndr(harness, quick_ndr());
+  EXPECT_EQ(found.sizes[0].error, "");
+  EXPECT_NEAR(found.sizes[0].highest_pps, 1.25e6, 1);
+  EXPECT_TRUE(found.sizes[0].goals[0].regular && found.sizes[0].goals[0].upper);
+  EXPECT_NEAR(*found.sizes[0].goals[0].lower, 1e6, 1e4);
 }
 
 TEST(BenchNdr, RatesAreOfEachWay) {

@@ -12,6 +12,8 @@ namespace {
 
 // Of what the generator reached at full speed: what it can hold at an even rate.
 constexpr double kSteadyShare = 0.95;
+// And when not the generator but the link was the limit: high enough above it to see the link fail.
+constexpr double kBeyondShare = 1.25;
 // A search begins no lower than this share of its highest load.
 constexpr double kLeastShare = 0.001;
 constexpr double kFastestSeconds = 0.5;
@@ -63,7 +65,9 @@ class SizeSearch {
     trial.seconds = kFastestSeconds;
     clock_.begin_trial(found_.size.name + " bytes: as fast as it goes", share_, share_, 0, trial.seconds);
     const TrialResult fastest = watched_trial(harness_, trial, clock_);
-    found_.highest_pps = kSteadyShare * fastest.offered_pps / ways_of(spec_.offer.ways);
+    beyond_ = fastest.link_full;
+    found_.highest_pps =
+        (beyond_ ? kBeyondShare : kSteadyShare) * fastest.offered_pps / ways_of(spec_.offer.ways);
     if (found_.highest_pps < 1) found_.error = "the generator sent nothing: " + fastest.error;
   }
 
@@ -84,7 +88,7 @@ class SizeSearch {
     found_.goals = search.results();
     found_.trials = search.trials();
     found_.error = clock_.stopped() ? "interrupted" : search.why_ended();
-    if (spec_.max_pps > 0) return;
+    if (spec_.max_pps > 0 || beyond_) return;
     for (GoalResult& goal : found_.goals)
       if (goal.regular && !goal.upper) goal.note = "at least this: it is all that the generator sends";
   }
@@ -115,6 +119,7 @@ class SizeSearch {
   BenchClock& clock_;
   double begin_s_;
   double share_ = 0, part_ = 1;
+  bool beyond_ = false;  // the search goes above what passed
   NdrOfSize found_;
 };
 

@@ -65,8 +65,13 @@ struct TrialResult {
   std::uint64_t offered = 0;   // packets that were sent
   std::uint64_t received = 0;  // each once
   std::uint64_t duplicates = 0, out_of_order = 0, corrupt = 0;
+  // Intended, but never sent, because the device had no room again and again (link_full): the system's loss,
+  // as a link without flow control would have had it. When the device had room, a generator that falls behind
+  // makes the trial void instead.
+  std::uint64_t unsent = 0;
+  bool link_full = false;
   std::int64_t lost = 0;  // offered - received; negative: void
-  double loss_ratio = 0;  // lost / offered
+  double loss_ratio = 0;  // (lost + unsent) / (offered + unsent)
   double offered_pps = 0, received_pps = 0;
   double blocked_us = 0;  // longest gap between arrivals, less the usual one
   Histogram latency_ns;
