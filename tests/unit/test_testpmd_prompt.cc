@@ -463,8 +463,10 @@ TEST(TestpmdReport, EveryShowPrintsInEveryFormatWithinItsWidth) {
         "show fwd stats all", "show fwd bursts", "show sessions", "show sessions 1", "show latency",
         "show config", "show attack", "show relay", "attack list"}) {
     bench.run("set format table");
-    std::istringstream table(bench.run(line));
+    const std::string text = bench.run(line);
     ASSERT_TRUE(bench.last.ok()) << line << bench.last.text;
+    EXPECT_EQ(has(text, "sent packets"), std::string(line) == "show fwd stats all") << text;
+    std::istringstream table(text);
     for (std::string row; std::getline(table, row);)
       EXPECT_LE(row.size(), kReportColumns) << line << "\n" << row;
     bench.run("set format json");

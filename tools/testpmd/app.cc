@@ -101,6 +101,7 @@ int check_assertions(Console& console, const AppOptions& options) {
 
 int finish(Console& console, const AppOptions& options, int code) {
   const bool signalled = interrupt_seen();
+  clear_interrupt();  // what is on its way is waited for; one more signal ends that
   Harness& harness = console.harness();
   const bool stopped_here = harness.running();
   if (stopped_here) harness.stop();

@@ -35,7 +35,6 @@ bool interrupt_seen() {
 
 void clear_interrupt() {
   interrupt_flag.store(false);
-  if (termination_flag.load()) return;
   if (std::atomic<bool>* const mirror = mirror_flag.load()) mirror->store(false);
 }
 

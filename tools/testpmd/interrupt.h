@@ -8,7 +8,8 @@
 namespace testpmd {
 
 // SIGINT, SIGTERM and SIGHUP set the flags below; SIGPIPE is ignored.
-// `mirror` (which lives as long as the program, or none) is set and cleared with them.
+// `mirror` (which lives as long as the program, or none) is set by each of them and cleared by
+// clear_interrupt().
 void catch_interrupts(std::atomic<bool>* mirror = nullptr);
 // Since the last clear_interrupt(), or termination_seen().
 bool interrupt_seen();

@@ -42,10 +42,10 @@ struct Table {
   std::string title;  // for people; empty: none
   std::vector<Column> columns;
   std::vector<std::vector<Cell>> rows;
-  bool single = false;     // one row: an object in JSON
-  bool data_only = false;  // not for people: JSON and CSV alone have it
+  bool single = false;   // one row: an object in JSON
   bool upright = false;  // for people: a line a column, the rows beside one another (the first column is the
                          // heading)
+  bool data_only = false;  // not for people: JSON and CSV alone have it
 };
 
 struct Report {
