@@ -157,13 +157,15 @@ std::string ConfigError::text() const {
   return fmt::format("{}: expected {}; {}", where, expected, advice);
 }
 
-std::optional<GatewayConfig> load_config(const std::string& path, std::vector<ConfigError>& errors) {
+std::optional<GatewayConfig> load_config(const std::string& path, std::vector<ConfigError>& errors,
+                                         std::string_view foreign) {
   const std::size_t before = errors.size();
   ConfigIssues issues(path, errors);
   GatewayConfig config;
   config.file = path;
   try {
-    const toml::table file = toml::parse_file(path);
+    toml::table file = toml::parse_file(path);
+    if (!foreign.empty()) file.erase(foreign);
     TableReader reader(file, "", issues);
     read_file(reader, config);
     check_config(config, issues);

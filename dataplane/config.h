@@ -8,6 +8,7 @@
 #include <cstdint>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "dataplane/address.h"
@@ -128,8 +129,10 @@ struct ConfigError {
 };
 
 // Reads and checks a TOML file completely: unknown keys are errors; all errors are reported, not just the
-// first. Returns nothing when there is at least one error.
-std::optional<GatewayConfig> load_config(const std::string& path, std::vector<ConfigError>& errors);
+// first. Returns nothing when there is at least one error. `foreign`: a table of the same file that is
+// another program's, passed over.
+std::optional<GatewayConfig> load_config(const std::string& path, std::vector<ConfigError>& errors,
+                                         std::string_view foreign = {});
 
 // One session by itself, with the routes that go into it.
 struct SessionText {

@@ -1,6 +1,7 @@
 #include "dataplane/config_check.h"
 
 #include <algorithm>
+#include <map>
 
 #include <fmt/core.h>
 #include <rte_mbuf_core.h>
@@ -45,22 +46,22 @@ class Checker {
 
   const GatewayConfig& config_;
   ConfigIssues& issues_;
+  std::set<std::string, std::less<>> names_;  // of sessions
   bool ports_known_;  // the ports as such were read, so what refers to them can be judged
 };
 
 // Reports every element whose key an earlier one has already.
 template <typename List, typename Key>
 void unique(const List& list, ConfigIssues& issues, const char* what, const char* field, Key key) {
+  std::map<decltype(key(list[0])), std::size_t> known;
   for (std::size_t i = 0; i < list.size(); ++i) {
-    for (std::size_t j = 0; j < i; ++j) {
-      if (key(list[i]) != key(list[j])) continue;
-      const std::string first = fmt::format("{}[{}].{}", what, j, field);
-      issues.add(
-          fmt::format("{}[{}].{}", what, i, field),
-          fmt::format("a {} of its own, found that of {} (line {})", field, first, issues.line_of(first)),
-          "choose another one");
-      break;
-    }
+    const auto [at, added] = known.try_emplace(key(list[i]), i);
+    if (added) continue;
+    const std::string first = fmt::format("{}[{}].{}", what, at->second, field);
+    issues.add(
+        fmt::format("{}[{}].{}", what, i, field),
+        fmt::format("a {} of its own, found that of {} (line {})", field, first, issues.line_of(first)),
+        "choose another one");
   }
 }
 
@@ -239,6 +240,7 @@ void Checker::ways(std::size_t i) {
 }
 
 void Checker::routes() {
+  for (const SessionEntry& session : config_.sessions) names_.insert(session.identity.name);
   unique(config_.routes, issues_, "route", "prefix", [](const RouteConfig& r) { return to_text(r.prefix); });
   for (std::size_t i = 0; i < config_.routes.size(); ++i) {
     const IpPrefix& prefix = config_.routes[i].prefix;
@@ -278,10 +280,8 @@ void Checker::route_target(std::size_t i) {
     return;
   }
   if (route.session.empty()) return;  // neither was given, and that was reported
-  std::set<std::string, std::less<>> names;
-  for (const SessionEntry& session : config_.sessions) names.insert(session.identity.name);
-  if (names.contains(route.session) || issues_.any_under("session[")) return;
-  const std::string near = nearest_name(route.session, names);
+  if (names_.contains(route.session) || issues_.any_under("session[")) return;
+  const std::string near = nearest_name(route.session, names_);
   issues_.add(fmt::format("route[{}].session", i),
               fmt::format("the name of a [[session]], found \"{}\"", route.session),
               near.empty() ? "add the session or correct the name" : "did you mean \"" + near + "\"?");

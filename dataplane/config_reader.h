@@ -1,6 +1,6 @@
 // Reading TOML tables with exact positions: wrong types, unknown keys and missing ones become ConfigErrors.
 //
-// Thread: main lcore before launch. Only config*.cc include this.
+// Thread: main lcore before launch. Only readers of configurations include this.
 #pragma once
 
 #include <concepts>

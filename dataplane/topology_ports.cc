@@ -26,6 +26,12 @@ constexpr unsigned kMostLeftOver = 8192;
 // buffers each (ETH_AF_XDP_DFLT_NUM_DESCS, drivers/net/af_xdp/rte_eth_af_xdp.c of DPDK 22.11 and 24.11).
 constexpr unsigned kXdpRingBuffers = 2 * 2048;
 
+// Names 1518 bytes as its largest frame and takes what its buffers (bsize) hold: memif_dev_info and
+// memif_start_ring in drivers/net/memif/rte_eth_memif.c of DPDK 22.11 and 24.11. Its MTU is not asked for.
+bool takes_larger_frames(const rte_eth_dev_info& info) {
+  return std::string_view(info.driver_name) == "net_memif";
+}
+
 std::string error_text(int code) {
   return rte_strerror(code < 0 ? -code : code);
 }
@@ -129,6 +135,7 @@ rte_eth_conf port_conf(const Port& port, const rte_eth_dev_info& info, unsigned 
   const std::uint32_t most = info.max_mtu == 0 ? port.config.mtu : info.max_mtu;
   conf.rxmode.mtu =
       std::clamp<std::uint32_t>(port.config.mtu, info.min_mtu, std::max<std::uint32_t>(most, info.min_mtu));
+  if (takes_larger_frames(info)) conf.rxmode.mtu = std::min<std::uint32_t>(conf.rxmode.mtu, RTE_ETHER_MTU);
   const std::uint64_t rss = info.flow_type_rss_offloads & kWantedRss;
   if (workers > 1 && rss != 0) {
     conf.rxmode.mq_mode = RTE_ETH_MQ_RX_RSS;
@@ -239,7 +246,7 @@ void start_port(Port& port, unsigned workers, rte_mempool* pool) {
   check_buffers(port, pool);
   configure(port, info, workers);
   make_queues(port, info, workers, pool);
-  set_mtu(port);
+  if (!takes_larger_frames(info)) set_mtu(port);
   const int rc = rte_eth_dev_start(port.ethdev);
   if (rc != 0) {
     fail(port, fmt::format("driver {} could not start the device ({}); is its interface up and not used by "

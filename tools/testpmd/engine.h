@@ -5,6 +5,7 @@
 // [harness] says what only a harness has. See tools/testpmd/README.md.
 #pragma once
 
+#include <atomic>
 #include <memory>
 #include <stdexcept>
 #include <string>
@@ -25,6 +26,9 @@ struct HarnessError : std::runtime_error {
   HarnessError(int code, const std::string& text) : std::runtime_error(text), exit_code(code) {}
   int exit_code;
 };
+
+// Set by whoever catches SIGINT and SIGTERM: waits and trials of the harness end.
+extern std::atomic<bool> interrupted;
 
 // Throws HarnessError with advice.
 std::unique_ptr<Harness> make_harness(const HarnessOptions& options);

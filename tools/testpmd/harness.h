@@ -31,6 +31,7 @@ const char* mode_name(Mode mode);
 struct SizeShare {
   std::uint32_t bytes = 64;
   std::uint32_t weight = 1;
+  friend bool operator==(const SizeShare&, const SizeShare&) = default;
 };
 inline constexpr std::uint32_t kLeastFrame = 64;
 // IMIX as RFC 6985 names it for genome "simple": 7 x 64, 4 x 570, 1 x 1518.
@@ -45,6 +46,7 @@ struct Offer {
   std::uint32_t sessions = 0;  // of those configured, the first so many; 0: all
   std::uint32_t streams = 1;   // inner flows of a session, spread over streams; 1..64
   std::uint32_t burst = 32;    // 1..64
+  friend bool operator==(const Offer&, const Offer&) = default;
 };
 
 // What one measurement found. Everything of one way or both added up; drained before it was read.

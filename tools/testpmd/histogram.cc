@@ -12,6 +12,23 @@ void Histogram::merge(const Histogram& other) {
   min_ = std::min(min_, other.min_);
 }
 
+Histogram Histogram::scaled(double factor) const {
+  Histogram out;
+  if (count_ == 0) return out;
+  const auto times = [factor](double value) {
+    return static_cast<std::uint64_t>(std::lround(value * factor));
+  };
+  out.min_ = times(static_cast<double>(min_));
+  out.max_ = times(static_cast<double>(max_));
+  out.count_ = count_;
+  for (unsigned i = 0; i < kBuckets; ++i) {
+    if (buckets_[i] == 0) continue;
+    const double middle = (static_cast<double>(lowest_of(i)) + static_cast<double>(highest_of(i))) / 2;
+    out.buckets_[bucket_of(std::clamp(times(middle), out.min_, out.max_))] += buckets_[i];
+  }
+  return out;
+}
+
 void Histogram::clear() {
   *this = Histogram{};
 }

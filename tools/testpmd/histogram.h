@@ -29,6 +29,8 @@ class Histogram {
     if (value < min_) min_ = value;
   }
   void merge(const Histogram& other);
+  // Every value times `factor`: by the middles of buckets, least and greatest exactly.
+  [[nodiscard]] Histogram scaled(double factor) const;
   void clear();
 
   [[nodiscard]] std::uint64_t count() const { return count_; }

@@ -1,0 +1,63 @@
+// What the harness asks of its Phantom end, and of the pieces beside the traffic: attacks, relay, capture.
+#include <algorithm>
+#include <mutex>
+
+#include <fmt/format.h>
+
+#include "tools/testpmd/live_harness.h"
+
+namespace testpmd {
+namespace {
+
+// UDP ports that a migrating session goes round, beginning with its configured one.
+constexpr std::uint16_t kMigrationPorts = 8;
+
+}  // namespace
+
+std::string LiveHarness::rekey(const std::string& session, unsigned steps) {
+  const std::lock_guard guard(end_->control().lock());
+  dataplane::GatewayOperator& door = end_->control().operator_door();
+  if (session != "all") return door.session_rekey(session, steps).message;
+  for (const dataplane::SessionEntry& entry : config_.end.sessions) {
+    const dataplane::OperatorResult result = door.session_rekey(entry.identity.name, steps);
+    if (!result.ok()) return result.message;
+  }
+  return {};
+}
+
+std::string LiveHarness::migrate(const std::string& session) {
+  const auto& entries = config_.end.sessions;
+  const auto entry =
+      std::find_if(entries.begin(), entries.end(), [&](const auto& e) { return e.identity.name == session; });
+  if (entry == entries.end()) return "no session is named \"" + session + "\"";
+  const std::lock_guard guard(end_->control().lock());
+  dataplane::GatewayOperator& door = end_->control().operator_door();
+  for (const dataplane::SessionView& view : door.sessions()) {
+    if (view.name != session || view.paths.empty()) continue;
+    session::Endpoint local = view.paths[0].ends.local;
+    const auto turn = static_cast<std::uint16_t>(local.port - entry->local.port + 1);
+    local.port = static_cast<std::uint16_t>(entry->local.port + turn % kMigrationPorts);
+    return door.path_migrate(session, 0, local, std::nullopt).message;
+  }
+  return "session \"" + session + "\" has no path";
+}
+
+std::string LiveHarness::attack(const std::string& name, double, std::uint64_t) {
+  return "no attack is named \"" + name + "\"";
+}
+void LiveHarness::attack_stop() {}
+std::uint64_t LiveHarness::attack_left() const {
+  return 0;
+}
+std::string LiveHarness::set_relay(const std::string&, const std::vector<std::string>&) {
+  return "this harness has no relay";
+}
+std::string LiveHarness::relay_text() const {
+  return {};
+}
+std::string LiveHarness::capture(const std::string&, std::uint64_t) {
+  return "this harness writes no captures";
+}
+void LiveHarness::capture_stop() {}
+
+}  // namespace testpmd
