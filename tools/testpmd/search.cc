@@ -92,6 +92,7 @@ Search::Class Search::verdict(double load, const Target& t) const {
 Search::Bounds Search::bounds(const Target& t) const {
   Bounds b;
   for (const auto& [load, samples] : samples_) {
+    if (unreachable_ && load >= *unreachable_) break;
     const Class c = verdict(load, t);
     if (c == Class::kLower) b.lower = load;
     if (c == Class::kUpper) {
@@ -230,14 +231,14 @@ void Search::report(const SearchTrial& trial) {
   done_ = std::max(done_, over_ ? 1.0 : elapsed_s_ / (elapsed_s_ + seconds_left()));
 }
 
-// A load that stays void is out of reach, and with it all above it; that ends the search only when it lies
-// where a result must be found.
+// A load that stays void is out of reach, and with it all above it, whatever was measured there: the search
+// goes on below.
 void Search::take_void(const SearchTrial& trial) {
   const bool given_up = ++voids_[trial.load] >= limits_.void_tries;
   if (++all_voids_ >= limits_.max_voids)
     return end(std::to_string(all_voids_) + " trials were void, the last one: " + trial.void_reason);
   if (!given_up) return;
-  if (trial.load <= limits_.min_load || bounds(target(goal_, stage_)).upper)
+  if (trial.load <= limits_.min_load)
     return end("the same trial was void " + std::to_string(voids_[trial.load]) +
                " times, at last: " + trial.void_reason);
   unreachable_ = std::min(trial.load, unreachable_.value_or(trial.load));

@@ -38,7 +38,7 @@ struct SearchLimits {
   double max_seconds = 600;  // of wall clock, by what the trials' reports say
   unsigned stages = 3;
   unsigned void_tries = 3;  // of one load; then it counts as out of the generator's reach
-  unsigned max_voids = 12;  // in all; then the search ends
+  unsigned max_voids = 30;  // in all; then the search ends
 };
 
 // A trial to be run, and what it was run for.
