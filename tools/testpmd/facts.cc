@@ -98,7 +98,7 @@ void put_trial(Facts& facts, const TrialResult& trial) {
   facts["duplicates"] = count(trial.duplicates);
   facts["out_of_order"] = count(trial.out_of_order);
   facts["corrupt"] = count(trial.corrupt);
-  facts["loss"] = static_cast<double>(trial.lost);
+  facts["loss"] = static_cast<double>(trial.lost) + count(trial.unsent);
   facts["loss_ratio"] = trial.loss_ratio;
   facts["seconds"] = trial.seconds;
   facts["mpps"] = trial.received_pps / 1e6;

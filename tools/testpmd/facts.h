@@ -1,6 +1,7 @@
 // What assertions may speak of: numbers by name, out of counters or of a trial.
 //
-//   sent received loss loss_ratio duplicates out_of_order corrupt    packets, both ways added up
+//   sent received loss loss_ratio duplicates out_of_order corrupt    packets, both ways added up; of a trial
+//                        what a full link did not take is lost too
 //   mpps gbps            received, millions of packets and 10^9 bits of frames a second
 //   offered_mpps intended
 //   p50_us p90_us p99_us p999_us p9999_us max_us                      latency, microseconds

@@ -293,7 +293,8 @@ Table trial_table(const std::vector<TrialResult>& trials) {
                {"offered", "sent packets", Show::kCount},
                {"received", "received packets", Show::kCount},
                {"loss", "lost packets", Show::kCount},
-               {"loss_ratio", "lost of sent", Show::kPercent},
+               {"unsent", "never sent, the link was full", Show::kCount},
+               {"loss_ratio", "lost and never sent", Show::kPercent},
                {"duplicates", "duplicates", Show::kCount},
                {"out_of_order", "out of order", Show::kCount},
                {"corrupt", "damaged", Show::kCount},
@@ -313,10 +314,25 @@ Table trial_table(const std::vector<TrialResult>& trials) {
   for (const TrialResult& trial : trials) {
     const auto us = [&](double percent) { return real(trial.latency_ns.percentile(percent)) / 1e3; };
     const std::string why = trial.interrupted ? "interrupted" : trial.error;
-    table.rows.push_back({trial.seconds, trial.intended, trial.offered, trial.received, trial.lost,
-                          trial.loss_ratio, trial.duplicates, trial.out_of_order, trial.corrupt,
-                          trial.offered_pps, trial.received_pps, trial.blocked_us, us(50), us(90), us(99),
-                          us(99.9), us(99.99), real(trial.latency_ns.max()) / 1e3,
+    table.rows.push_back({trial.seconds,
+                          trial.intended,
+                          trial.offered,
+                          trial.received,
+                          trial.lost,
+                          trial.unsent,
+                          trial.loss_ratio,
+                          trial.duplicates,
+                          trial.out_of_order,
+                          trial.corrupt,
+                          trial.offered_pps,
+                          trial.received_pps,
+                          trial.blocked_us,
+                          us(50),
+                          us(90),
+                          us(99),
+                          us(99.9),
+                          us(99.99),
+                          real(trial.latency_ns.max()) / 1e3,
                           why.empty() ? Cell{} : Cell{why}});
   }
   return table;
