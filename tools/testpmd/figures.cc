@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <array>
-#include <numeric>
 
 #include <fmt/core.h>
 
@@ -32,10 +31,12 @@ Cell share(double part, double whole) {
   return whole > 0 ? Cell{part / whole} : Cell{};
 }
 
+// What lanes moved: over devices, or from end to end inside the harness.
 std::uint64_t packets_of(const Totals& totals) {
-  return std::accumulate(
-      totals.ports.begin(), totals.ports.end(), std::uint64_t{0},
-      [](std::uint64_t sum, const PortCounters& port) { return sum + port.rx_pkts + port.tx_pkts; });
+  std::uint64_t over_ports = 0, between_ends = 0;
+  for (const PortCounters& port : totals.ports) over_ports += port.rx_pkts + port.tx_pkts;
+  for (const WayCounters& way : totals.way) between_ends += way.sent_pkts + way.received;
+  return std::max(over_ports, between_ends);
 }
 
 double mean_fill(const Buckets& before, const Buckets& now) {
