@@ -251,9 +251,14 @@ std::uint64_t Aead::Impl::run(const AeadJob* jobs, unsigned n) const {
   Contexts contexts;
   bool chacha = false;
   std::uint64_t good = 0;
-  for (unsigned i = 0; i < std::min(ahead, n); ++i) prefetch(jobs[i]);
+  // A key that the packet before uses too is on its way already.
+  const auto ask = [&](unsigned i) {
+    if (i == 0 || jobs[i].key != jobs[i - 1].key || jobs[i].text_bytes > jobs[i - 1].text_bytes)
+      prefetch(jobs[i]);
+  };
+  for (unsigned i = 0; i < std::min(ahead, n); ++i) ask(i);
   for (unsigned i = 0; i < n; ++i) {
-    if (i + ahead < n) prefetch(jobs[i + ahead]);
+    if (i + ahead < n) ask(i + ahead);
     const AeadJob& job = jobs[i];
     std::uint8_t computed[kTagBytes];
     std::uint8_t* tag = kSeal ? job.text + job.text_bytes : computed;

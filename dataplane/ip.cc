@@ -14,24 +14,6 @@ using session::store_be16;
 constexpr std::uint8_t kTcpSyn = 0x02;
 constexpr unsigned kTcpBytes = 20;
 
-IpCheck check_ip4(const std::uint8_t* p, std::uint32_t available, bool checksum_known, IpInfo& out) {
-  if (available < kIp4Bytes) return IpCheck::kMalformed;
-  const unsigned header = header_bytes4(p);
-  const std::uint16_t total = load_be16(p + 2);
-  if (header < kIp4Bytes || total < header || total > available) return IpCheck::kMalformed;
-  if (!checksum_known && !ipv4_checksum_ok(p, header)) return IpCheck::kChecksum;
-  out = IpInfo{4, total};
-  return IpCheck::kOk;
-}
-
-IpCheck check_ip6(const std::uint8_t* p, std::uint32_t available, IpInfo& out) {
-  if (available < kIp6Bytes) return IpCheck::kMalformed;
-  const std::uint32_t total = kIp6Bytes + load_be16(p + 4);
-  if (total > available || total > 0xffff) return IpCheck::kMalformed;
-  out = IpInfo{6, static_cast<std::uint16_t>(total)};
-  return IpCheck::kOk;
-}
-
 // Transport header of a packet that is not a later fragment, when `need` bytes of it are there.
 const std::uint8_t* transport(const std::uint8_t* p, std::uint8_t family, std::uint32_t bytes,
                               unsigned need) {
@@ -75,16 +57,7 @@ void replace_mss(std::uint8_t* tcp, std::uint8_t* field, std::uint16_t value) {
 
 }  // namespace
 
-IpCheck check_ip(const std::uint8_t* p, std::uint32_t available, bool checksum_known, IpInfo& out) {
-  if (available == 0) return IpCheck::kMalformed;
-  const unsigned version = p[0] >> 4;
-  if (version == 4) return check_ip4(p, available, checksum_known, out);
-  if (version == 6) return check_ip6(p, available, out);
-  return IpCheck::kMalformed;
-}
-
-bool is_martian(const std::uint8_t* a, std::uint8_t family) {
-  if (family == 4) return a[0] == 0 || a[0] == 127 || a[0] >= 224;
+bool is_martian6(const std::uint8_t* a) {
   if (a[0] == 0xff) return true;
   std::uint64_t high;
   std::uint64_t low;
@@ -92,16 +65,6 @@ bool is_martian(const std::uint8_t* a, std::uint8_t family) {
   std::memcpy(&low, a + 8, 8);
   low = __builtin_bswap64(low);
   return high == 0 && low <= 1;  // :: and ::1
-}
-
-void decrement_ttl(std::uint8_t* p, std::uint8_t family) {
-  if (family == 6) {
-    --p[7];
-    return;
-  }
-  const std::uint16_t before = load_be16(p + 8);
-  --p[8];
-  checksum_replace(p + 10, before, load_be16(p + 8));
 }
 
 bool decapsulate_ecn(std::uint8_t* p, std::uint8_t family, std::uint8_t outer_class) {

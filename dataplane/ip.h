@@ -27,13 +27,42 @@ struct IpInfo {
   std::uint16_t bytes;
 };
 
-// Checks version, header length, length fields against `available` bytes and the IPv4 header checksum unless
-// the device already did.
-IpCheck check_ip(const std::uint8_t* p, std::uint32_t available, bool checksum_known, IpInfo& out);
-
 inline unsigned header_bytes4(const std::uint8_t* p) {
   return (p[0] & 0x0fU) * 4;
 }
+
+inline IpCheck check_ip4(const std::uint8_t* p, std::uint32_t available, bool checksum_known, IpInfo& out) {
+  if (available < kIp4Bytes) return IpCheck::kMalformed;
+  const unsigned header = header_bytes4(p);
+  const std::uint16_t total = session::load_be16(p + 2);
+  if (header < kIp4Bytes || total < header || total > available) return IpCheck::kMalformed;
+  if (!checksum_known) {
+    // Nearly every header is without options: a length the compiler knows.
+    const bool ok = header == kIp4Bytes ? ipv4_checksum_ok(p, kIp4Bytes) : ipv4_checksum_ok(p, header);
+    if (!ok) return IpCheck::kChecksum;
+  }
+  out = IpInfo{4, total};
+  return IpCheck::kOk;
+}
+
+inline IpCheck check_ip6(const std::uint8_t* p, std::uint32_t available, IpInfo& out) {
+  if (available < kIp6Bytes) return IpCheck::kMalformed;
+  const std::uint32_t total = kIp6Bytes + session::load_be16(p + 4);
+  if (total > available || total > 0xffff) return IpCheck::kMalformed;
+  out = IpInfo{6, static_cast<std::uint16_t>(total)};
+  return IpCheck::kOk;
+}
+
+// Checks version, header length, length fields against `available` bytes and the IPv4 header checksum unless
+// the device already did.
+inline IpCheck check_ip(const std::uint8_t* p, std::uint32_t available, bool checksum_known, IpInfo& out) {
+  if (available == 0) return IpCheck::kMalformed;
+  const unsigned version = p[0] >> 4;
+  if (version == 4) return check_ip4(p, available, checksum_known, out);
+  if (version == 6) return check_ip6(p, available, out);
+  return IpCheck::kMalformed;
+}
+
 inline bool is_fragment4(const std::uint8_t* p) {
   return (session::load_be16(p + 6) & 0x3fff) != 0;  // more fragments, or an offset
 }
@@ -51,7 +80,12 @@ inline const std::uint8_t* destination_of(const std::uint8_t* p, std::uint8_t fa
 
 // Multicast, broadcast, loopback, unspecified and (IPv4) reserved addresses, which a router never forwards
 // (RFC 1812 5.3.7, RFC 4291 2.5). Link-local IPv6 is asked for apart: it may be meant for us.
-bool is_martian(const std::uint8_t* address, std::uint8_t family);
+bool is_martian6(const std::uint8_t* address);
+inline bool is_martian(const std::uint8_t* address, std::uint8_t family) {
+  if (family == 4) [[likely]]
+    return address[0] == 0 || address[0] == 127 || address[0] >= 224;
+  return is_martian6(address);
+}
 inline bool is_link_local6(const std::uint8_t* address) {
   return address[0] == 0xfe && (address[1] & 0xc0) == 0x80;
 }
@@ -59,8 +93,16 @@ inline bool is_link_local6(const std::uint8_t* address) {
 inline std::uint8_t ttl_of(const std::uint8_t* p, std::uint8_t family) {
   return p[family == 4 ? 8 : 7];
 }
-// One hop less; the IPv4 checksum follows.
-void decrement_ttl(std::uint8_t* p, std::uint8_t family);
+// One hop less; the IPv4 checksum follows: RFC 1624 eqn. 3 for a word that lost 0x0100.
+inline void decrement_ttl(std::uint8_t* p, std::uint8_t family) {
+  if (family == 6) {
+    --p[7];
+    return;
+  }
+  --p[8];
+  const std::uint32_t sum = std::uint32_t{session::load_be16(p + 10)} + 0x0100U;
+  session::store_be16(p + 10, static_cast<std::uint16_t>(sum + (sum >= 0xffffU ? 1U : 0U)));
+}
 
 // DSCP and ECN as one byte.
 inline std::uint8_t traffic_class_of(const std::uint8_t* p, std::uint8_t family) {

@@ -29,6 +29,17 @@ void tx_port(Core& core, CorePort& port) {
   port.tx_bytes = left_bytes;
 }
 
+// Into the transmit buffer of a port that exists.
+inline void buffer_frame(Core& core, CorePort& port, rte_mbuf* m) {
+  if (port.tx_count == kTxBuffer) [[unlikely]] {
+    tx_port(core, port);
+    if (port.tx_count == kTxBuffer) return core.drop(m, DropReason::kTxRing);
+  }
+  port.tx_bytes += m->pkt_len;
+  port.tx[port.tx_count++] = m;
+  if (port.tx_count == kTxBurst) tx_port(core, port);
+}
+
 void ask(Core& core, Hold& hold) {
   Message message;
   message.kind = MessageKind::kNeighbourMiss;
@@ -60,7 +71,9 @@ void send_reachable(Core& core, rte_mbuf* m, const Adjacency& to) {
   }
   std::memcpy(eth, to.ether.data(), 12);
   session::store_be16(eth + 12, six ? 0x86dd : 0x0800);
-  send_frame(core, m, to.port);
+  if (to.port >= core.port_count) [[unlikely]]
+    return core.drop(m, DropReason::kTxRing);
+  buffer_frame(core, core.ports[to.port], m);
 }
 
 void empty_hold(Core& core, Hold& hold, const Adjacency* to, DropReason reason) {
@@ -80,14 +93,7 @@ void empty_hold(Core& core, Hold& hold, const Adjacency* to, DropReason reason) 
 void send_frame(Core& core, rte_mbuf* m, unsigned port_index) {
   if (port_index >= core.port_count) [[unlikely]]
     return core.drop(m, DropReason::kTxRing);
-  CorePort& port = core.ports[port_index];
-  if (port.tx_count == kTxBuffer) [[unlikely]] {
-    tx_port(core, port);
-    if (port.tx_count == kTxBuffer) return core.drop(m, DropReason::kTxRing);
-  }
-  port.tx_bytes += m->pkt_len;
-  port.tx[port.tx_count++] = m;
-  if (port.tx_count == kTxBurst) tx_port(core, port);
+  buffer_frame(core, core.ports[port_index], m);
 }
 
 void send_to(Core& core, rte_mbuf* m, std::uint32_t index) {

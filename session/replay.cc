@@ -49,7 +49,7 @@ ReplayVerdict replay_commit(ReplayState& state, std::uint64_t* words, std::uint3
     state.initialised = true;
     state.highest = sequence;
   } else if (ahead < kHalfSpace) {
-    clear_range(words, bits, state.highest + 1, std::min(ahead, bits));
+    if (ahead != 1) clear_range(words, bits, state.highest + 1, std::min(ahead, bits));  // 1: set right below
     state.highest = sequence;
   }
   words[(sequence / kWordBits) & (bits / kWordBits - 1)] |= bit_of(sequence);

@@ -227,8 +227,7 @@ class Shard {
   void retire_key(std::uint32_t& index);
   void retire_older(SessionHot& hot, unsigned epoch);
   [[nodiscard]] bool may_send_more(std::uint32_t slot, std::uint32_t span, DropReason& drop);
-  void take_sequence(SessionHot& hot, TxStream& stream, TxGrant& grant);
-  void watch_reservation(std::uint32_t slot, unsigned entry, std::uint32_t left);
+  void report_low(std::uint32_t slot, unsigned entry);
   bool claim_dynamic(std::uint32_t slot);
   [[nodiscard]] std::uint32_t dynamic_numbers(std::uint32_t slot) const;
   void note_dynamic(std::uint32_t slot, const TxStream& counter);

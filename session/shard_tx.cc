@@ -41,6 +41,27 @@ void seal_now(SessionHot& hot, TxGrant& grant) {
   ++hot.seals_in_epoch;
 }
 
+// No limit of the epoch is near, soft or hard: the case of every packet but the last of an epoch.
+bool far_from_limits(const SessionHot& hot, std::uint32_t span) {
+  return hot.seals_in_epoch < hot.rekey_soft_limit && hot.seals_in_epoch < kAeadMaxInvocations &&
+         span < hot.seq_rekey_watermark && span < SEQ_REKEY_WATERMARK;
+}
+
+void take_sequence(SessionHot& hot, TxStream& stream, TxGrant& grant) {
+  if (!stream.used_in_epoch || stream.epoch_tag != hot.current.epoch) [[unlikely]] {
+    stream.epoch_tag = hot.current.epoch;
+    stream.epoch_first = stream.next;
+    stream.used_in_epoch = true;
+  }
+  seal_now(hot, grant);
+  grant.sequence = stream.next++;
+}
+
+// Of a reservation so much is left to the stream that sent, and control is to be told.
+bool runs_low(const TxStream& reservation, std::uint32_t left) {
+  return !reservation.low_reported && (left >> reservation.low_shift) == 0;
+}
+
 TxGrant refuse(DropReason reason) {
   TxGrant grant;
   grant.drop = reason;
@@ -74,25 +95,11 @@ bool Shard::may_send_more(std::uint32_t slot, std::uint32_t span, DropReason& dr
   return false;
 }
 
-void Shard::take_sequence(SessionHot& hot, TxStream& stream, TxGrant& grant) {
-  if (!stream.used_in_epoch || stream.epoch_tag != hot.current.epoch) [[unlikely]] {
-    stream.epoch_tag = hot.current.epoch;
-    stream.epoch_first = stream.next;
-    stream.used_in_epoch = true;
-  }
-  seal_now(hot, grant);
-  grant.sequence = stream.next++;
-}
-
-// Of reservation `entry` so much is left to the stream that sent.
-void Shard::watch_reservation(std::uint32_t slot, unsigned entry, std::uint32_t left) {
+void Shard::report_low(std::uint32_t slot, unsigned entry) {
   SessionHot& hot = hot_[slot];
-  TxStream& reservation = hot.tx[entry];
-  if (!reservation.low_reported && (left >> reservation.low_shift) == 0) [[unlikely]] {
-    reservation.low_reported = true;
-    hot.seq_low_streams |= 1U << entry;
-    mark_pending(slot, kPendingSeqLow);
-  }
+  hot.tx[entry].low_reported = true;
+  hot.seq_low_streams |= 1U << entry;
+  mark_pending(slot, kPendingSeqLow);
 }
 
 TxGrant Shard::grant(std::uint32_t slot, std::uint16_t stream_id) {
@@ -105,10 +112,12 @@ TxGrant Shard::grant(std::uint32_t slot, std::uint16_t stream_id) {
   if (stream.next == stream.limit) [[unlikely]]
     return refuse(DropReason::kSequenceUnreserved);
   TxGrant grant;
-  if (!may_send_more(slot, span_of(stream, hot.current.epoch), grant.drop)) [[unlikely]]
+  const std::uint32_t span = span_of(stream, hot.current.epoch);
+  if (!far_from_limits(hot, span) && !may_send_more(slot, span, grant.drop)) [[unlikely]]
     return grant;
   take_sequence(hot, stream, grant);
-  watch_reservation(slot, stream_id, stream.limit - stream.next);
+  if (runs_low(stream, stream.limit - stream.next)) [[unlikely]]
+    report_low(slot, stream_id);
   return grant;
 }
 
@@ -155,7 +164,8 @@ TxGrant Shard::grant(std::uint32_t slot, TxStream& counter) {
     return grant;
   take_sequence(hot, counter, grant);
   note_dynamic(slot, counter);
-  watch_reservation(slot, kDynamicFirst, numbers - (counter.next - dynamic_first_[slot]));
+  if (runs_low(hot.tx[kDynamicFirst], numbers - (counter.next - dynamic_first_[slot]))) [[unlikely]]
+    report_low(slot, kDynamicFirst);
   return grant;
 }
 
