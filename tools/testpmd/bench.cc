@@ -10,10 +10,11 @@ namespace testpmd {
 
 namespace {
 
-// Of what the generator reached at full speed: what it can hold at an even rate.
+// Of what the generator reached at full speed: what it can hold at an even rate. When all of that passes, the
+// search goes on above it, so often and by such steps, until loads fail or the generator can't send them.
 constexpr double kSteadyShare = 0.95;
-// And when not the generator but the link was the limit: high enough above it to see the link fail.
-constexpr double kBeyondShare = 1.25;
+constexpr unsigned kRaises = 4;
+constexpr double kRaise = 1.3;
 // A search begins no lower than this share of its highest load.
 constexpr double kLeastShare = 0.001;
 constexpr double kFastestSeconds = 0.5;
@@ -65,9 +66,7 @@ class SizeSearch {
     trial.seconds = kFastestSeconds;
     clock_.begin_trial(found_.size.name + " bytes: as fast as it goes", share_, share_, 0, trial.seconds);
     const TrialResult fastest = watched_trial(harness_, trial, clock_);
-    beyond_ = fastest.link_full;
-    found_.highest_pps =
-        (beyond_ ? kBeyondShare : kSteadyShare) * fastest.offered_pps / ways_of(spec_.offer.ways);
+    found_.highest_pps = kSteadyShare * fastest.offered_pps / ways_of(spec_.offer.ways);
     if (found_.highest_pps < 1) found_.error = "the generator sent nothing: " + fastest.error;
   }
 
@@ -76,6 +75,18 @@ class SizeSearch {
                               .max_load = std::max(1.0, found_.highest_pps),
                               .max_seconds = std::max(0.001, seconds)};
     Search search(spec_.goals, limits);
+    run(search);
+    for (unsigned i = 0; i < kRaises && spec_.max_pps <= 0 && !clock_.stopped(); ++i) {
+      if (!search.raise(found_.highest_pps * kRaise)) break;
+      found_.highest_pps *= kRaise;
+      run(search);
+    }
+    found_.goals = search.results();
+    found_.trials = search.trials();
+    found_.error = clock_.stopped() ? "interrupted" : search.why_ended();
+  }
+
+  void run(Search& search) {
     while (!clock_.stopped()) {
       const auto next = search.next();
       if (!next) break;
@@ -85,12 +96,6 @@ class SizeSearch {
                          now, now, left_s(search), next->seconds);
       measure(search, *next);
     }
-    found_.goals = search.results();
-    found_.trials = search.trials();
-    found_.error = clock_.stopped() ? "interrupted" : search.why_ended();
-    if (spec_.max_pps > 0 || beyond_) return;
-    for (GoalResult& goal : found_.goals)
-      if (goal.regular && !goal.upper) goal.note = "at least this: it is all that the generator sends";
   }
 
   // Sizes still to come are taken to need as long as this one.
@@ -119,7 +124,6 @@ class SizeSearch {
   BenchClock& clock_;
   double begin_s_;
   double share_ = 0, part_ = 1;
-  bool beyond_ = false;  // the search goes above what passed
   NdrOfSize found_;
 };
 

@@ -231,6 +231,20 @@ void Search::report(const SearchTrial& trial) {
   done_ = std::max(done_, over_ ? 1.0 : elapsed_s_ / (elapsed_s_ + seconds_left()));
 }
 
+bool Search::raise(double max_load) {
+  const auto found = results();
+  const bool met =
+      std::any_of(found.begin(), found.end(), [](const GoalResult& goal) { return !goal.upper; });
+  if (!over_ || !why_.empty() || !met || unreachable_ || max_load <= limits_.max_load) return false;
+  limits_.max_load = max_load;
+  over_ = false;
+  goal_ = 0;
+  stage_ = 0;
+  current_.reset();
+  start_target();
+  return true;
+}
+
 // A load that stays void is out of reach, and with it all above it, whatever was measured there: the search
 // goes on below.
 void Search::take_void(const SearchTrial& trial) {

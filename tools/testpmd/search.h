@@ -78,6 +78,9 @@ class Search {
   // Nothing: it is over. Otherwise the same until report() is called.
   [[nodiscard]] std::optional<NextTrial> next();
   void report(const SearchTrial& trial);
+  // True, and it goes on with what it knows, when it ended with a goal that was met at the highest load, and
+  // no load was void. The new highest load must be above the one before.
+  bool raise(double max_load);
 
   [[nodiscard]] std::vector<GoalResult> results() const;
   [[nodiscard]] const std::vector<SearchTrial>& trials() const { return trials_; }
