@@ -28,9 +28,9 @@ EVENT_SIZE = "512"
 PDR = "0.5%"
 BUFFERS, RING = 32768, 4096  # what comes while a busy machine lets a worker wait
 LEAST_HUGEPAGES = 512
-HOLDS_PPS = 1_000_000
+CLOSE = 0.1               # bounds of an NDR
 # Words of `bench` that say how thorough it is: two cores for all, and everything within LIMIT_S.
-FULL = types.SimpleNamespace(sizes=SIZES, ndr="width 2% trial 500ms sum 2500ms time 100s", search_s=100, latency="run 3s",
+FULL = types.SimpleNamespace(sizes=SIZES, ndr="width 2% trial 500ms sum 2500ms time 160s", search_s=160, latency="run 3s",
                              event="run 500ms repeat 5", books_s=1)
 QUICK = types.SimpleNamespace(sizes=("64", "imix"), ndr="width 5% trial 300ms sum 900ms time 24s", search_s=24,
                               latency="run 500ms", event="run 300ms repeat 2", books_s=0.5)
@@ -213,7 +213,9 @@ class Phases:
         partial = number(pdr["lower_pps"]) if pdr and pdr["lower_pps"] else "?"
         text = f"{number(ndr['lower_pps'])}pps, {ndr['wire_bits_per_second'] / 1e9:.2f} Gbit/s, PDR {partial}pps, " \
                f"{ndr['trials']} trials" + (f" ({ndr['note']})" if ndr["note"] else "")
-        self.summary.check(name, ndr["regular"] == "yes" or ndr["note"].startswith("at least"), text)
+        # Or the harness was the limit, or time ended the search when the bounds were close already.
+        found = ndr["regular"] == "yes" or ndr["note"].startswith("at least") or 0 < ndr["width"] <= CLOSE
+        self.summary.check(name, found, text)
 
     def load(self):
         """Size and NDR that latency and events are measured with."""

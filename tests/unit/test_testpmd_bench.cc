@@ -142,7 +142,7 @@ TEST(BenchNdr, WhatAFullLinkDoesNotTakeIsLost) {
   harness.pushes_back = true;
   const NdrResult found = bench_ndr(harness, quick_ndr());
   EXPECT_EQ(found.sizes[0].error, "");
-  EXPECT_NEAR(found.sizes[0].highest_pps, 0.95e6 * 1.3, 1);
+  EXPECT_NEAR(found.sizes[0].highest_pps, 0.95e6 * 2, 1);
   EXPECT_TRUE(found.sizes[0].goals[0].regular && found.sizes[0].goals[0].upper);
   EXPECT_NEAR(*found.sizes[0].goals[0].lower, 1e6, 1e4);
 }
@@ -168,7 +168,7 @@ TEST(BenchNdr, WhatTheGeneratorCannotExceedIsSaid) {
 // The first look at how fast it goes fell into a bad moment.
 TEST(BenchNdr, GoesOnAboveAHighestLoadThatIsTooLow) {
   SimulatedHarness harness;
-  harness.slow_starts = 1;
+  harness.slow_starts = 3;
   const NdrResult found = bench_ndr(harness, quick_ndr());
   EXPECT_EQ(found.sizes[0].error, "");
   EXPECT_TRUE(found.sizes[0].goals[0].regular && found.sizes[0].goals[0].upper);
@@ -177,7 +177,7 @@ TEST(BenchNdr, GoesOnAboveAHighestLoadThatIsTooLow) {
 
 TEST(BenchNdr, VoidTrialsAreRepeatedAndThenNamed) {
   SimulatedHarness harness;
-  harness.void_trials = 3;  // the fastest, and twice the first of the search
+  harness.void_trials = 2;  // of the first load of the search
   EXPECT_TRUE(bench_ndr(harness, quick_ndr()).sizes[0].goals[0].regular);
   harness.void_trials = 1'000'000;
   const NdrResult found = bench_ndr(harness, quick_ndr());

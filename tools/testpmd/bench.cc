@@ -13,11 +13,12 @@ namespace {
 // Of what the generator reached at full speed: what it can hold at an even rate. When all of that passes, the
 // search goes on above it, so often and by such steps, until loads fail or the generator can't send them.
 constexpr double kSteadyShare = 0.95;
-constexpr unsigned kRaises = 4;
-constexpr double kRaise = 1.3;
+constexpr unsigned kRaises = 5;
+constexpr double kRaise = 2;
 // A search begins no lower than this share of its highest load.
 constexpr double kLeastShare = 0.001;
-constexpr double kFastestSeconds = 0.5;
+constexpr double kFastestSeconds = 0.3;
+constexpr unsigned kFastestTrials = 3;
 
 Offer offer_of(const Offer& base, const FrameSize& size, double pps) {
   Offer offer = base;
@@ -64,8 +65,12 @@ class SizeSearch {
     TrialSpec trial;
     trial.offer = offer_of(spec_.offer, found_.size, 0);
     trial.seconds = kFastestSeconds;
-    clock_.begin_trial(found_.size.name + " bytes: as fast as it goes", share_, share_, 0, trial.seconds);
-    const TrialResult fastest = watched_trial(harness_, trial, clock_);
+    TrialResult fastest;
+    for (unsigned i = 0; i < kFastestTrials && !clock_.stopped(); ++i) {
+      clock_.begin_trial(found_.size.name + " bytes: as fast as it goes", share_, share_, 0, trial.seconds);
+      const TrialResult found = watched_trial(harness_, trial, clock_);
+      if (i == 0 || found.offered_pps > fastest.offered_pps) fastest = found;
+    }
     found_.highest_pps = kSteadyShare * fastest.offered_pps / ways_of(spec_.offer.ways);
     if (found_.highest_pps < 1) found_.error = "the generator sent nothing: " + fastest.error;
   }
