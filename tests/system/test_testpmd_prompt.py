@@ -178,6 +178,17 @@ def recorded_session(scene, report):
 
         answer = user.enter("stop")
         report.check("stop prints totals", "received packets" in answer, answer)
+        user.type("trial rate 1k time 50\r")
+        time.sleep(0.5)
+        user.type("\x03")
+        answer = user.expect("void because") + user.expect(PROMPT)
+        report.check("Ctrl-C ends a trial, which is void", "interrupted" in answer, answer)
+        user.type("set burst ?")
+        answer = user.expect("[<burst>]")
+        report.check("? tells what may follow", True, answer)
+        user.type("\x03")
+        user.expect(PROMPT)
+
         user.type("quit\r")
         code = user.leave()
         report.check("quit ends it with 0", code == 0, f"exit code {code}, {user.seen[-400:]}")
