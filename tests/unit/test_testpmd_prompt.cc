@@ -3,6 +3,7 @@
 #include <cstdio>
 #include <filesystem>
 #include <fstream>
+#include <random>
 #include <regex>
 #include <set>
 #include <sstream>
@@ -235,6 +236,38 @@ TEST(TestpmdMistakes, LinesThatEndEarlyOrGoOn) {
   EXPECT_TRUE(has(error, "did you mean \"tx_first\"")) << error;
 }
 
+// Whatever is typed is a command, nothing, or a mistake with an explanation; cmdline and the explanations
+// agree about which.
+TEST(TestpmdMistakes, AnyLineIsACommandNothingOrAMistake) {
+  Bench bench;
+  const CommandTable& table = bench.console().table();
+  const std::vector<std::string> pieces = {
+      "set",   "fwd",     "gen",   "txrate", "10k",  "max", "show",   "port",   "stats",
+      "all",   "rekey",   "alpha", "'",      "\"",   "#",   "attack", "replay", "rate",
+      "count", "5",       "stop",  "trial",  "time", "1s",  "echo",   "help",   "relay",
+      "ab",    "loss=1%", " ",     "\t",     "\r",   "x'y", "<",      "|",      "\x80"};
+  std::mt19937 random(7);
+  std::size_t commands = 0, nothing = 0, mistakes = 0;
+  for (int round = 0; round < 30'000; ++round) {
+    std::string line;
+    for (auto words = random() % 8; words > 0; --words) {
+      line += pieces[random() % pieces.size()];
+      if (random() % 8 != 0) line += ' ';
+    }
+    const CommandTable::Parsed parsed = table.parse(line);
+    ASSERT_FALSE(parsed.command != nullptr && !parsed.error.empty()) << line;
+    commands += parsed.command != nullptr ? 1 : 0;
+    mistakes += parsed.error.empty() ? 0 : 1;
+    nothing += parsed.command == nullptr && parsed.error.empty() ? 1 : 0;
+    ASSERT_FALSE(has(parsed.error, "more than one command")) << line;
+    ASSERT_FALSE(has(parsed.error, "expected the end of the line") && has(parsed.error, "not complete"))
+        << line << ": " << parsed.error;
+  }
+  EXPECT_GT(commands, 100U);
+  EXPECT_GT(nothing, 100U);
+  EXPECT_GT(mistakes, 10'000U);
+}
+
 TEST(TestpmdMistakes, RefusalsOfTheHarnessAreGivenOnAndNothingIsHalfStarted) {
   Bench bench;
   bench.harness.names.clear();
@@ -388,6 +421,25 @@ TEST(TestpmdAssert, MistakesArePlaced) {
   std::string error;
   EXPECT_FALSE(Expression::parse(std::string(5'000, '(') + "loss==0", names(), error));
   EXPECT_TRUE(has(error, "too many")) << error;
+}
+
+TEST(TestpmdAssert, AnyTextIsAnExpressionOrAMistake) {
+  const std::vector<std::string> pieces = {"loss", "==", "0", "&&", "||",         "!", "(",  ")",
+                                           "1.5m", "%",  " ", "<",  "drops.auth", "-", "..", "1e9"};
+  std::mt19937 random(8);
+  std::size_t good = 0;
+  for (int round = 0; round < 30'000; ++round) {
+    std::string text;
+    for (auto words = random() % 10; words > 0; --words) text += pieces[random() % pieces.size()];
+    std::string error;
+    const auto expression = Expression::parse(text, names(), error);
+    ASSERT_NE(expression.has_value(), !error.empty()) << text;
+    if (!expression) continue;
+    ++good;
+    const Expression::Verdict verdict = expression->evaluate({{"loss", 1}});
+    ASSERT_NE(verdict.holds, !verdict.why.empty()) << text;
+  }
+  EXPECT_GT(good, 20U);
 }
 
 TEST(TestpmdAssert, FactsOfTotalsAndOfTheLastTrial) {
