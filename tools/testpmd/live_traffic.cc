@@ -81,6 +81,9 @@ double LiveHarness::now_seconds() const {
 std::string LiveHarness::mode_refused(Mode mode) const {
   const bool needs_sessions = mode == Mode::kSeal || mode == Mode::kLoop || mode == Mode::kSelf;
   const std::string name = mode_name(mode);
+  if (mode == Mode::kRelay || mode == Mode::kCapture) {
+    return fmt::format("mode {} is not part of this build", name);
+  }
   if (needs_sessions && session_count() == 0) {
     return fmt::format("mode {} needs sessions, the configuration has none: add [[session]] tables", name);
   }
