@@ -121,6 +121,17 @@ class Terminal:
         os.close(self.fd)
 
 
+def start_up(scene, report):
+    """Exit codes of what keeps a harness from starting; the store is made last."""
+    for name, command, code in (
+            ("no configuration", [TESTPMD, "/nonexistent.toml"], 2),
+            ("no state store", scene.base, 3),
+            ("an argument that EAL doesn't know", scene.command("--eal", "--no-such-argument"), 4)):
+        done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=60, check=False)
+        report.check(f"{name}, exit code {code}", done.returncode == code and done.stderr,
+                     f"{done.returncode}: {done.stderr}")
+
+
 def recorded_session(scene, report):
     user = Terminal(scene.command())
     try:
@@ -294,7 +305,7 @@ def main():
     folder = tempfile.mkdtemp(prefix="testpmd-prompt-")
     try:
         scene = Scene(folder)
-        for part in (recorded_session, end_of_input, scripts, results, signals):
+        for part in (start_up, recorded_session, end_of_input, scripts, results, signals):
             try:
                 part(scene, report)
             except (AssertionError, subprocess.SubprocessError, ValueError, KeyError, IndexError) as error:

@@ -34,7 +34,7 @@ std::string latency_text(const Histogram& histogram, double tsc_per_us) {
 std::string way_lines(const Totals& totals, const Rates& rates) {
   constexpr std::array kNames = {"up", "down"};
   std::string text = fmt::format("  {:<5}{:>14}{:>14}{:>14}{:>14}{:>14}{:>10}{:>12}\n", "", "intended/s",
-                                 "sent/s", "received/s", "bits/s", "lost", "of sent", "duplicates");
+                                 "sent/s", "received/s", "bits/s", "missing", "of sent", "duplicates");
   for (unsigned way = 0; way < kWays; ++way) {
     const WayCounters& counters = totals.way[way];
     const std::int64_t lost = lost_packets(counters);
@@ -116,7 +116,7 @@ std::string live_line(const Harness& harness, const Totals& before, const Totals
     bits += rates.received_bits[way];
   }
   return fmt::format(
-      "{:7.1f} s  sent/s {:>10}  received/s {:>10}  bits/s {:>10}  lost {}  p50 {:.1f} us p99 {:.1f} us\n",
+      "{:7.1f} s  sent/s {:>10}  received/s {:>10}  bits/s {:>10}  missing {}  p50 {:.1f} us p99 {:.1f} us\n",
       now.seconds, scaled(sent), scaled(received), scaled(bits), grouped(lost_packets(now)), us(50), us(99));
 }
 
