@@ -73,6 +73,7 @@ nlohmann::json counters_json(const Link& link) {
           {"duplicated", c.duplicated_pkts},
           {"reordered", c.reordered_pkts},
           {"delayed", c.delayed_pkts},
+          {"corrupted", c.corrupted_pkts},
           {"held", link.held_pkts()},
           {"is_cut", link.is_cut()}};
 }
@@ -170,7 +171,10 @@ void Relay::Impl::accept(const Ear& ear, unsigned index, std::uint64_t now_ns) {
     return;
   }
   const auto duplicate = [&] { return copy_of(packet.data, packet.bytes); };
-  if (ear.path->link[ear.side].offer(packet.data, packet.bytes, now_ns, duplicate)) incoming.keep(index);
+  const auto damage = [&](std::uint64_t random) { testpmd::flip_bit(packet.data, packet.bytes, random); };
+  if (ear.path->link[ear.side].offer(packet.data, packet.bytes, now_ns, duplicate, damage)) {
+    incoming.keep(index);
+  }
 }
 
 void Relay::Impl::receive(int fd) {

@@ -1,8 +1,6 @@
-// The words of the relay's commands: endpoints, durations, rates, sizes, shares. Pure; every error says what
-// was expected.
+// The words of the relay's commands. What settings look like is in tools/testpmd/impairment_text.h. Pure.
 #pragma once
 
-#include <cstdint>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -12,8 +10,15 @@
 #include <sys/socket.h>
 
 #include "tests/support/impairment.h"
+#include "tools/testpmd/impairment_text.h"
 
 namespace support {
+
+using testpmd::apply_setting;
+using testpmd::parse_bytes;
+using testpmd::parse_duration_ns;
+using testpmd::parse_bit_rate;
+using testpmd::parse_share;
 
 // An address and port as the kernel takes them. A family of AF_UNSPEC: none.
 class SocketAddress {
@@ -36,13 +41,5 @@ class SocketAddress {
 };
 
 std::vector<std::string_view> split_words(std::string_view line);
-
-std::optional<std::uint64_t> parse_duration_ns(std::string_view text);  // 20ms, 1.5s, 300us, 40ns, 0
-std::optional<std::uint64_t> parse_rate(std::string_view text);         // 20mbit, 1gbit, 500kbit, 9600bit, 0
-std::optional<std::uint64_t> parse_bytes(std::string_view text);        // 3000, 64k, 2m (powers of 1024)
-std::optional<double> parse_share(std::string_view text);               // 0.01 or 1%
-
-// Applies `key=value`; empty when it worked, else what is wrong.
-std::string apply_setting(ImpairmentSettings& settings, std::string_view word);
 
 }  // namespace support

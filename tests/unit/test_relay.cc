@@ -37,8 +37,8 @@ TEST(RelayText, Numbers) {
   EXPECT_EQ(parse_duration_ns("20ms"), 20'000'000U);
   EXPECT_EQ(parse_duration_ns("1.5s"), 1'500'000'000U);
   EXPECT_EQ(parse_duration_ns("0"), 0U);
-  EXPECT_EQ(parse_rate("20mbit"), 20'000'000U);
-  EXPECT_EQ(parse_rate("9600bit"), 9600U);
+  EXPECT_EQ(parse_bit_rate("20mbit"), 20'000'000U);
+  EXPECT_EQ(parse_bit_rate("9600bit"), 9600U);
   EXPECT_EQ(parse_bytes("64k"), 65'536U);
   EXPECT_EQ(parse_share("1%"), 0.01);
   EXPECT_EQ(parse_share("1"), 1.0);

@@ -1,25 +1,29 @@
-// Frames as pcapng, with what the Phantom header says (epoch, stream, sequence, path, flags) and, where it is
-// known, the drop reason as each packet's comment. Never a key.
+// Frames as pcapng, written by our own few lines: rte_pcapng of DPDK 22.11 has no comments. With what the
+// Phantom header says (epoch, stream, sequence, path, flags) and, where it is known, the drop reason as each
+// packet's comment. Never a key.
 //
 // Thread: take() on a lane copies into a ring without waiting (what finds it full is counted as missed);
 // write() on the main lcore puts into the file what is there.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <span>
 #include <string>
-#include <string_view>
 #include <vector>
-
-#include <rte_mbuf.h>
 
 namespace testpmd {
 
+inline constexpr std::size_t kCaptureBytes = 2048;  // of a frame
+
+// What a packet's comment says of a frame: its Phantom header, and why it was dropped where that is known.
+std::string capture_comment(std::span<const std::uint8_t> frame, const char* reason);
+
 class Capture {
  public:
-  // One writer a lane. `ports`: names of the interfaces in the file. Throws std::runtime_error when there is
-  // no memory.
-  Capture(const std::vector<std::string>& ports, unsigned lanes, const std::string& name);
+  // One writer a lane. `ports`: names of the interfaces in the file.
+  Capture(const std::vector<std::string>& ports, unsigned lanes);
   ~Capture();
   Capture(const Capture&) = delete;
   Capture& operator=(const Capture&) = delete;
@@ -34,8 +38,9 @@ class Capture {
 
   // ---- lanes
   [[nodiscard]] bool active() const;
-  // `reason`: a drop reason's name (static text), or nullptr.
-  void take(unsigned lane, unsigned port, bool outgoing, const rte_mbuf* m, const char* reason);
+  // `reason`: a drop reason's name (static text), or nullptr. Frames beyond kCaptureBytes are cut.
+  void take(unsigned lane, unsigned port, bool outgoing, std::span<const std::uint8_t> frame,
+            const char* reason);
 
  private:
   struct Impl;

@@ -91,6 +91,12 @@ void Generator::make(std::uint64_t now_tsc, unsigned n, WayCounters& counters) {
   }
   for (unsigned i = 0; i < n; ++i) rte_prefetch0(rte_pktmbuf_mtod(waiting_[i], void*));
   for (unsigned i = 0; i < n; ++i) write(waiting_[i], now_tsc);
+  if (outlet_.capture != nullptr && outlet_.capture->active()) [[unlikely]] {
+    for (unsigned i = 0; i < n; ++i) {
+      const rte_mbuf* m = waiting_[i];
+      outlet_.capture->take(lane_, 0, true, {rte_pktmbuf_mtod(m, const std::uint8_t*), m->data_len}, nullptr);
+    }
+  }
   head_ = 0;
   count_ = n;
   made_ += n;

@@ -12,6 +12,7 @@
 #include <rte_ring.h>
 
 #include "dataplane/batch.h"
+#include "tools/testpmd/capture.h"
 #include "tools/testpmd/plan.h"
 #include "tools/testpmd/schedule.h"
 
@@ -23,6 +24,7 @@ struct Outlet {
   std::uint16_t ethdev = 0;
   std::uint16_t queue = 0;
   unsigned put(rte_mbuf** packets, unsigned n) const;
+  Capture* capture = nullptr;  // that sees what is made for the device: interface 0
 };
 
 class Generator {

@@ -1,6 +1,7 @@
 #include "tools/testpmd/lane.h"
 
 #include <algorithm>
+#include <cstring>
 
 #include <rte_cycles.h>
 #include <rte_pause.h>
@@ -97,6 +98,8 @@ void Lane::take_plan() {
   const Plan* next = next_plan_.load(std::memory_order_acquire);
   if (next == nullptr || next == plan_) return;
   verifier_.adopt(*plan_, *next);
+  const bool relays = next->mode == Mode::kRelay && next->running;
+  if (setup_.relay != nullptr && !relays) setup_.relay->discard();
   const bool self = next->mode == Mode::kSelf;
   const auto queue = static_cast<std::uint16_t>(setup_.index);
   Outlet up;
@@ -107,6 +110,7 @@ void Lane::take_plan() {
     up_to = setup_.self->port(setup_.self_lan).mac;
   } else if (setup_.lan != nullptr) {
     up.ethdev = setup_.lan->ethdev;
+    up.capture = setup_.capture;
     up.queue = queue;
     up_from = setup_.lan->mac;
   }
@@ -135,10 +139,18 @@ void Lane::end_others(Burst& burst, unsigned others, Way at) {
   }
 }
 
+void Lane::tap(unsigned device, bool outgoing, const rte_mbuf* m, const char* reason) {
+  if (setup_.capture == nullptr || !setup_.capture->active()) [[likely]]
+    return;
+  setup_.capture->take(setup_.index, device, outgoing,
+                       {rte_pktmbuf_mtod(m, const std::uint8_t*), rte_pktmbuf_data_len(m)}, reason);
+}
+
 unsigned Lane::poll_lan() {
   if (lan_ == nullptr) return 0;
   Burst burst;
   lan_->receive(burst, dataplane::kMaxBurst, counters_);
+  for (rte_mbuf* m : burst) tap(0, false, m);
   const unsigned n = burst.count;
   if (n != 0) {
     arrivals_ += n;
@@ -163,7 +175,33 @@ unsigned Lane::take_inner(PhantomEnd& end, unsigned port, Way at) {
   return n;
 }
 
+// Frames that arrive are opened one at a time, so that each one's drop reason is known.
+unsigned Lane::open_one_by_one(unsigned i) {
+  rte_ring* in = setup_.end->rings(setup_.end_wan[i], setup_.index).in;
+  Burst burst;
+  wan_[i]->receive(burst, std::min(rte_ring_free_count(in), dataplane::kMaxBurst), counters_);
+  arrivals_ += burst.count;
+  std::array<std::uint8_t, kCaptureBytes> copy;
+  for (rte_mbuf* m : burst) {
+    const std::size_t bytes = std::min<std::size_t>(rte_pktmbuf_data_len(m), copy.size());
+    std::memcpy(copy.data(), rte_pktmbuf_mtod(m, const std::uint8_t*), bytes);
+    const auto before = setup_.end->stats(setup_.index).drops;
+    rte_ring_sp_enqueue(in, m);
+    setup_.end->worker(setup_.index).poll();
+    const auto& after = setup_.end->stats(setup_.index).drops;
+    const auto changed = std::mismatch(before.begin(), before.end(), after.begin()).first - before.begin();
+    const bool dropped = static_cast<std::size_t>(changed) != before.size();
+    const char* reason =
+        dropped ? session::kDropReasonNames[static_cast<std::size_t>(changed)].data() : nullptr;
+    if (setup_.capture != nullptr && setup_.capture->active()) {
+      setup_.capture->take(setup_.index, position(i), false, {copy.data(), bytes}, reason);
+    }
+  }
+  return burst.count;
+}
+
 unsigned Lane::poll_wan(unsigned i) {
+  if (plan_->mode == Mode::kCapture && plan_->running) return open_one_by_one(i);
   rte_ring* in = setup_.end->rings(setup_.end_wan[i], setup_.index).in;
   const unsigned room = std::min(rte_ring_free_count(in), dataplane::kMaxBurst);
   if (room == 0) return 0;
@@ -171,16 +209,33 @@ unsigned Lane::poll_wan(unsigned i) {
   wan_[i]->receive(burst, room, counters_);
   if (burst.count == 0) return 0;
   arrivals_ += burst.count;
+  for (rte_mbuf* m : burst) tap(position(i), false, m);
   rte_ring_sp_enqueue_burst(in, reinterpret_cast<void**>(burst.at), burst.count, nullptr);
   return burst.count;
 }
 
+// What an attacker puts behind the session's own packets.
+void Lane::attack(unsigned i) {
+  std::array<rte_mbuf*, Device::kWaiting> forged;
+  const unsigned n = setup_.attacker->make(forged.data(), wan_[i]->room(), rte_rdtsc());
+  for (unsigned k = 0; k < n; ++k) {
+    tap(position(i), true, forged[k]);
+    wan_[i]->push(forged[k]);
+  }
+}
+
 unsigned Lane::send_wan(unsigned i) {
   Device& device = *wan_[i];
+  const bool attacked = i == 0 && setup_.attacker != nullptr && setup_.attacker->active();
   if (device.waiting() == 0) {
     Burst burst;
     take(setup_.end->rings(setup_.end_wan[i], setup_.index).out, burst, dataplane::kMaxBurst);
-    for (rte_mbuf* m : burst) device.push(m);
+    for (rte_mbuf* m : burst) {
+      if (attacked && !setup_.attacker->seen(m)) continue;
+      tap(position(i), true, m);
+      device.push(m);
+    }
+    if (attacked) attack(i);
   }
   return device.flush(counters_);
 }
@@ -209,6 +264,12 @@ unsigned Lane::poll_self() {
   }
   moved += take_inner(far, setup_.end_lan, Way::kUp);
   return moved + take_inner(near, setup_.self_lan, Way::kDown);
+}
+
+unsigned Lane::poll_relay() {
+  const std::uint64_t now_tsc = rte_rdtsc();
+  const double ns = static_cast<double>(now_tsc) * 1e9 / static_cast<double>(rte_get_tsc_hz());
+  return setup_.relay->poll(static_cast<std::uint64_t>(ns));
 }
 
 unsigned Lane::poll_reflect() {
@@ -292,6 +353,8 @@ unsigned Lane::poll(std::uint64_t now_tsc) {
     moved += generate(now_tsc) + poll_self();
   } else if (plan_->mode == Mode::kReflect && plan_->running) {
     moved += poll_reflect();
+  } else if (plan_->mode == Mode::kRelay && plan_->running && setup_.relay != nullptr) {
+    moved += poll_relay();
   } else {
     ask_gateway(now_tsc);
     moved += poll_lan() + generate(now_tsc) + poll_end();
@@ -334,6 +397,7 @@ void Lane::drain() {
   setup_.end->worker(setup_.index).run(stop);
   if (setup_.self != nullptr) setup_.self->worker(setup_.index).run(stop);
   for (auto& generator : generators_) generator->discard();
+  if (setup_.relay != nullptr) setup_.relay->discard();
   for (Device& device : devices_) device.discard();
   for (rte_ring* ring : setup_.from_lanes) {
     Burst burst;

@@ -13,10 +13,13 @@
 
 #include <rte_ring.h>
 
+#include "tools/testpmd/attacker.h"
+#include "tools/testpmd/capture.h"
 #include "tools/testpmd/device.h"
 #include "tools/testpmd/generator.h"
 #include "tools/testpmd/lan_host.h"
 #include "tools/testpmd/phantom_end.h"
+#include "tools/testpmd/relay_lane.h"
 #include "tools/testpmd/verifier.h"
 
 namespace testpmd {
@@ -40,7 +43,10 @@ struct LaneSetup {
   std::vector<LanHost*> hosts;      // of all devices: the LAN device first, then WAN; for mode reflect
   std::vector<rte_ring*> to_lanes;  // packets for other lanes, by lane; null for itself
   std::vector<rte_ring*> from_lanes;
-  bool backoff = false;  // sleep when nothing comes, while traffic runs too
+  Attacker* attacker = nullptr;  // at the first WAN device; of the first lane
+  RelayLane* relay = nullptr;    // between the LAN device and the first WAN device
+  Capture* capture = nullptr;    // interfaces: devices in order
+  bool backoff = false;          // sleep when nothing comes, while traffic runs too
   std::uint32_t sleep_us = 50;
 };
 
@@ -81,6 +87,12 @@ class Lane {
   unsigned take_inner(PhantomEnd& end, unsigned port, Way at);
   unsigned poll_self();
   unsigned poll_reflect();
+  unsigned poll_relay();
+  // Hands a frame of device `device` (its position) to the capture, where one runs.
+  void tap(unsigned device, bool outgoing, const rte_mbuf* m, const char* reason = nullptr);
+  unsigned open_one_by_one(unsigned i);
+  void attack(unsigned i);
+  [[nodiscard]] unsigned position(unsigned wan) const { return wan + (lan_ != nullptr ? 1 : 0); }
   unsigned generate(std::uint64_t now_tsc);
   [[nodiscard]] unsigned room(PhantomEnd& end, unsigned lan, unsigned wan) const;
   void ask_gateway(std::uint64_t now_tsc);

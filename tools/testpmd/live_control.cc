@@ -42,22 +42,43 @@ std::string LiveHarness::migrate(const std::string& session) {
   return "session \"" + session + "\" has no path";
 }
 
-std::string LiveHarness::attack(const std::string& name, double, std::uint64_t) {
-  return "no attack is named \"" + name + "\"";
+std::string LiveHarness::attack(const std::string& name, double pps, std::uint64_t count) {
+  if (attacker_ == nullptr) return "attacks need a port with role \"wan\": add one";
+  return attacker_->set_up(name, pps, count);
 }
-void LiveHarness::attack_stop() {}
+
+void LiveHarness::attack_stop() {
+  if (attacker_ != nullptr) attacker_->stop();
+}
+
 std::uint64_t LiveHarness::attack_left() const {
-  return 0;
+  return attacker_ == nullptr ? 0 : attacker_->left();
 }
-std::string LiveHarness::set_relay(const std::string&, const std::vector<std::string>&) {
-  return "this harness has no relay";
-}
-std::string LiveHarness::relay_text() const {
+
+std::string LiveHarness::set_relay(const std::string& direction, const std::vector<std::string>& settings) {
+  if (relays_.empty()) return "a relay needs a port with role \"lan\" and one with role \"wan\"";
+  for (const auto& relay : relays_) {
+    if (std::string refused = relay->set(direction, settings); !refused.empty()) return refused;
+  }
   return {};
 }
-std::string LiveHarness::capture(const std::string&, std::uint64_t) {
-  return "this harness writes no captures";
+
+std::string LiveHarness::relay_text() const {
+  std::string text;
+  for (std::size_t i = 0; i < relays_.size(); ++i) {
+    if (relays_.size() > 1) text += fmt::format("lane {}\n", i);
+    text += relays_[i]->text();
+  }
+  return text;
 }
-void LiveHarness::capture_stop() {}
+
+std::string LiveHarness::capture(const std::string& file, std::uint64_t count) {
+  return capture_ == nullptr ? "there is no port to capture from" : capture_->open(file, count);
+}
+
+void LiveHarness::capture_stop() {
+  if (capture_ == nullptr) return;
+  capture_->close();
+}
 
 }  // namespace testpmd

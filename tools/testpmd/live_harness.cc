@@ -44,6 +44,7 @@ LiveHarness::LiveHarness(HarnessConfig config)
     make_ends();
     for (dataplane::Port& port : ports_) dataplane::start_port(port, config_.end.cores.workers, end_->pool());
     for (const dataplane::Port& port : ports_) hosts_.push_back(std::make_unique<LanHost>(port));
+    make_wire();
     make_lanes();
     if (config_.end.sessions.empty()) mode_ = Mode::kGen;
     if (ports_.empty() || config_.wan.empty()) mode_ = self_ ? Mode::kSelf : Mode::kGen;
@@ -66,6 +67,9 @@ LiveHarness::~LiveHarness() {
   lanes_stop_.store(true);
   rte_eal_mp_wait_lcore();
   lanes_.clear();
+  capture_.reset();
+  attacker_.reset();
+  relays_.clear();
   for (const dataplane::Port& port : ports_) dataplane::close_port(port, config_.end.cores.workers);
   self_.reset();
   end_.reset();
@@ -89,6 +93,23 @@ void LiveHarness::make_ends() {
   macs.push_back(inner_mac(0, 1));
   end_ = std::make_unique<PhantomEnd>(config_.end_config(), "a", macs);
   if (config_.self) self_ = std::make_unique<PhantomEnd>(config_.self_config(), "b", config_.self_macs());
+}
+
+// Attacks, relay and captures.
+void LiveHarness::make_wire() {
+  if (ports_.empty()) return;
+  std::vector<std::string> names;
+  for (const dataplane::Port& port : ports_) names.push_back(port.config.name);
+  capture_ = std::make_unique<Capture>(names, config_.end.cores.workers);
+  if (config_.wan.empty()) return;
+  attacker_ = std::make_unique<Attacker>(end_->pool(), config_.seed);
+  if (!config_.lan) return;
+  for (unsigned lane = 0; lane < config_.end.cores.workers; ++lane) {
+    const auto queue = static_cast<std::uint16_t>(lane);
+    relays_.push_back(std::make_unique<RelayLane>(RelayLane::End{ports_[0].ethdev, queue},
+                                                  RelayLane::End{ports_[1].ethdev, queue}, end_->pool(),
+                                                  config_.seed + lane));
+  }
 }
 
 void LiveHarness::make_lanes() {
@@ -128,6 +149,9 @@ LaneSetup LiveHarness::lane_setup(unsigned index) {
       setup.wan.push_back(&ports_[i]);
     }
   }
+  setup.attacker = index == 0 ? attacker_.get() : nullptr;
+  setup.relay = index < relays_.size() ? relays_[index].get() : nullptr;
+  setup.capture = capture_.get();
   setup.to_lanes = between_[index];
   for (unsigned from = 0; from < setup.lanes; ++from) setup.from_lanes.push_back(between_[from][index]);
   setup.backoff = config_.end.cores.idle_backoff;

@@ -60,6 +60,8 @@ class LiveHarness : public Harness {
   [[nodiscard]] LaneSetup lane_setup(unsigned index);
   void launch();
 
+  void make_wire();
+
   // What speaks against this mode, or against this offer in it.
   [[nodiscard]] std::string mode_refused(Mode mode) const;
   [[nodiscard]] std::string offer_refused(const Offer& offer, Mode mode) const;
@@ -80,7 +82,8 @@ class LiveHarness : public Harness {
   void drain();
   [[nodiscard]] std::uint64_t arrivals() const;
   void rest();
-  void note_clear();
+  // What counts from now on.
+  void note_bases();
   void run_trial(const TrialSpec& spec, TrialResult& result);
   void judge_trial(const TrialSpec& spec, TrialResult& result) const;
   [[nodiscard]] double now_seconds() const;
@@ -91,7 +94,10 @@ class LiveHarness : public Harness {
   std::unique_ptr<PhantomEnd> self_;
   std::vector<dataplane::Port> ports_;  // devices: LAN first, where there is one, then WAN
   std::vector<std::unique_ptr<LanHost>> hosts_;
-  std::vector<std::vector<rte_ring*>> between_;  // lanes, by sender and receiver
+  std::vector<std::vector<rte_ring*>> between_;     // lanes, by sender and receiver
+  std::unique_ptr<Attacker> attacker_;              // at the first WAN device
+  std::vector<std::unique_ptr<RelayLane>> relays_;  // by lane; none without both sides
+  std::unique_ptr<Capture> capture_;
   std::vector<std::unique_ptr<Lane>> lanes_;
   std::atomic<bool> lanes_stop_{false};
   bool launched_ = false;
@@ -102,6 +108,7 @@ class LiveHarness : public Harness {
   double began_ = 0;  // of what `seconds` counts
   double ended_ = 0;
   std::array<std::uint64_t, session::kDropReasons> drops_base_{};  // of the end, at the last clear
+  std::vector<std::uint64_t> attacks_base_ = std::vector<std::uint64_t>(attacks().size());
 };
 
 }  // namespace testpmd

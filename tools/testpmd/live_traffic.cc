@@ -81,9 +81,6 @@ double LiveHarness::now_seconds() const {
 std::string LiveHarness::mode_refused(Mode mode) const {
   const bool needs_sessions = mode == Mode::kSeal || mode == Mode::kLoop || mode == Mode::kSelf;
   const std::string name = mode_name(mode);
-  if (mode == Mode::kRelay || mode == Mode::kCapture) {
-    return fmt::format("mode {} is not part of this build", name);
-  }
   if (needs_sessions && session_count() == 0) {
     return fmt::format("mode {} needs sessions, the configuration has none: add [[session]] tables", name);
   }
@@ -93,7 +90,9 @@ std::string LiveHarness::mode_refused(Mode mode) const {
   if ((mode == Mode::kGen || mode == Mode::kLoop || mode == Mode::kRelay) && !config_.lan) {
     return fmt::format("mode {} needs a port with role \"lan\": add one", name);
   }
-  if ((mode == Mode::kSeal || mode == Mode::kLoop || mode == Mode::kRelay) && config_.wan.empty()) {
+  const bool needs_wan =
+      mode == Mode::kSeal || mode == Mode::kLoop || mode == Mode::kRelay || mode == Mode::kCapture;
+  if (needs_wan && config_.wan.empty()) {
     return fmt::format("mode {} needs a port with role \"wan\": add one", name);
   }
   return {};
@@ -255,7 +254,7 @@ std::string LiveHarness::begin(std::uint64_t first_pkts, double seconds) {
   began_ = static_cast<double>(plan->start_tsc) / tsc_hz_;
   running_ = true;
   post(std::move(plan));
-  drops_base_ = end_->drops();
+  note_bases();
   return {};
 }
 
@@ -295,6 +294,7 @@ void LiveHarness::stop() {
 void LiveHarness::pump() {
   end_->poll();
   if (self_) self_->poll();
+  if (capture_) capture_->write();
 }
 
 void LiveHarness::wait(double seconds, const std::function<bool()>& until) {
@@ -326,7 +326,19 @@ Totals LiveHarness::totals() const {
     if (drops[i] != drops_base_[i])
       t.end_drops.emplace_back(session::kDropReasonNames[i], drops[i] - drops_base_[i]);
   }
+  for (unsigned i = 0; attacker_ != nullptr && i < attacks().size(); ++i) {
+    const std::uint64_t sent = attacker_->sent(i) - attacks_base_[i];
+    if (sent != 0) t.attacks.emplace_back(attacks()[i].name, sent);
+  }
   return t;
+}
+
+void LiveHarness::note_bases() {
+  drops_base_ = end_->drops();
+  attacks_base_.assign(attacks().size(), 0);
+  for (unsigned i = 0; attacker_ != nullptr && i < attacks_base_.size(); ++i) {
+    attacks_base_[i] = attacker_->sent(i);
+  }
 }
 
 void LiveHarness::clear() {
@@ -334,7 +346,7 @@ void LiveHarness::clear() {
   ++plan->cleared;
   post(std::move(plan));
   began_ = ended_ = now_seconds();
-  drops_base_ = end_->drops();
+  note_bases();
 }
 
 // ---- trials

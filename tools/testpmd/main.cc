@@ -6,6 +6,7 @@
 
 #include "crypto/secret.h"
 #include "tools/testpmd/app.h"
+#include "tools/testpmd/attacker.h"
 #include "tools/testpmd/bench_commands.h"
 #include "tools/testpmd/engine.h"
 #include "tools/testpmd/interrupt.h"
@@ -14,8 +15,16 @@
 namespace testpmd {
 namespace {
 
+std::vector<AttackInfo> known_attacks() {
+  std::vector<AttackInfo> list;
+  for (const AttackKind& kind : attacks()) {
+    list.push_back({std::string(kind.name), std::string(kind.reason), std::string(kind.help)});
+  }
+  return list;
+}
+
 int run(int argc, char** argv) {
-  const std::vector<AttackInfo> attacks;
+  const std::vector<AttackInfo> attacks = known_attacks();
   int code = kExitOk;
   const auto options = parse_options(argc, argv, attacks, code);
   if (!options) return code;

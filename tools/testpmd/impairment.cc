@@ -1,6 +1,6 @@
-#include "tests/support/impairment.h"
+#include "tools/testpmd/impairment.h"
 
-namespace support {
+namespace testpmd {
 namespace {
 
 constexpr std::uint64_t kBitNsPerByte = 8'000'000'000;  // divided by bits per second: ns of one byte
@@ -17,15 +17,15 @@ std::uint64_t jittered(const ImpairmentSettings& settings, double where) {
 }  // namespace
 
 // SplitMix64: one addition and a mix, a full period, and any seed is a good one.
-std::uint64_t Impairment::next_random() {
-  std::uint64_t z = random_ += 0x9e3779b97f4a7c15;
+std::uint64_t Impairment::next_random(std::uint64_t& state) {
+  std::uint64_t z = state += 0x9e3779b97f4a7c15;
   z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9;
   z = (z ^ (z >> 27)) * 0x94d049bb133111eb;
   return z ^ (z >> 31);
 }
 
-double Impairment::chance() {
-  return static_cast<double>(next_random() >> 11) * 0x1.0p-53;
+double Impairment::chance(std::uint64_t& state) {
+  return static_cast<double>(next_random(state) >> 11) * 0x1.0p-53;
 }
 
 void Impairment::set(const ImpairmentSettings& settings, std::uint64_t now_ns) {
@@ -55,10 +55,12 @@ std::uint64_t Impairment::pass_rate(std::uint32_t bytes, std::uint64_t now_ns) {
 Impairment::Fate Impairment::decide(std::uint32_t bytes, std::uint64_t now_ns) {
   ++counters.in_pkts;
   counters.in_bytes += bytes;
-  const double loss = chance();
-  const double duplicate = chance();
-  const double reorder = chance();
-  const double where = chance();
+  const double loss = chance(random_);
+  const double duplicate = chance(random_);
+  const double reorder = chance(random_);
+  const double where = chance(random_);
+  const bool corrupted = chance(damage_random_) < settings_.corrupt;
+  const std::uint64_t damage = next_random(damage_random_);
   if (cut_) {
     ++counters.cut_pkts;
     return {};
@@ -79,7 +81,12 @@ Impairment::Fate Impairment::decide(std::uint32_t bytes, std::uint64_t now_ns) {
   } else {
     due = last_due_ns_ = std::max(due, last_due_ns_);
   }
-  return {.forwarded = true, .duplicated = duplicate < settings_.duplicate, .due_ns = due};
+  if (corrupted) ++counters.corrupted_pkts;
+  return {.forwarded = true,
+          .duplicated = duplicate < settings_.duplicate,
+          .corrupted = corrupted,
+          .due_ns = due,
+          .damage = damage};
 }
 
-}  // namespace support
+}  // namespace testpmd
