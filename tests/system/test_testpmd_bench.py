@@ -77,7 +77,7 @@ def known_rate(lab, report):
     report.check("everything passes the relay", sent <= carried <= sent * 1.02, f"{carried} datagrams for {sent} packets")
     true = RATE_BITS / 8 / size
     bench.relay.set("wan", rate=f"{RATE_BITS}bit", queue=QUEUE_BYTES, burst=QUEUE_BYTES // 10)
-    command = f"bench ndr {SIZE} pdr {PDR} width 0.5% trial 2s sum 2s time 70s max {2 * true:.0f}pps"
+    command = f"bench ndr {SIZE} pdr {PDR} width 0.5% trial 2s sum 4s time 70s max {2 * true:.0f}pps"
     found, code, lines = bench.harness([command], 90)
     rows = {row["goal"]: row for result in found.get("results", []) for row in result["rates"]}
     for goal, rate in (("NDR", true), ("PDR", true / (1 - PDR))):
