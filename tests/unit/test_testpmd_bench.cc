@@ -147,6 +147,16 @@ TEST(BenchNdr, WhatAFullLinkDoesNotTakeIsLost) {
   EXPECT_NEAR(*found.sizes[0].goals[0].lower, 1e6, 1e4);
 }
 
+TEST(BenchNdr, LoadsStayAboveTheLeast) {
+  SimulatedHarness harness;
+  NdrSpec spec = quick_ndr();
+  spec.min_pps = 2e6;
+  const NdrResult found = bench_ndr(harness, spec);
+  EXPECT_FALSE(found.sizes[0].goals[0].lower);
+  EXPECT_EQ(found.sizes[0].goals[0].note, "not met at the lowest load");
+  for (const SearchTrial& trial : found.sizes[0].trials) EXPECT_GE(trial.load, 2e6);
+}
+
 TEST(BenchNdr, RatesAreOfEachWay) {
   SimulatedHarness harness;
   NdrSpec spec = quick_ndr();
@@ -344,7 +354,7 @@ TEST(BenchWords, SizesAndSettings) {
   EXPECT_EQ(plain.error, "");
   EXPECT_EQ(plain.sizes.size(), 7U);
   const BenchWords words =
-      parse_bench("64,imix pdr 0.5% width 1% trial 500ms sum 5s time 2m max 2mpps repeat 9");
+      parse_bench("64,imix pdr 0.5% width 1% trial 500ms sum 5s time 2m max 2mpps min 10kpps repeat 9");
   EXPECT_EQ(words.error, "");
   ASSERT_EQ(words.sizes.size(), 2U);
   EXPECT_EQ(words.sizes[1].name, "imix");
@@ -353,6 +363,7 @@ TEST(BenchWords, SizesAndSettings) {
   EXPECT_DOUBLE_EQ(words.trial_s, 0.5);
   EXPECT_DOUBLE_EQ(words.time_s, 120);
   EXPECT_DOUBLE_EQ(words.max_pps, 2e6);
+  EXPECT_DOUBLE_EQ(words.min_pps, 10e3);
   EXPECT_EQ(words.repeat, 9U);
   EXPECT_NE(parse_bench("64 widht 1%").error.find("width"), std::string::npos);
   EXPECT_NE(parse_bench("64 pdr 200%").error.find("loss ratio"), std::string::npos);

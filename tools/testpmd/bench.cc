@@ -76,8 +76,10 @@ class SizeSearch {
   }
 
   void search(double seconds) {
-    const SearchLimits limits{.min_load = std::max(1.0, found_.highest_pps * kLeastShare),
-                              .max_load = std::max(1.0, found_.highest_pps),
+    const double highest = std::max(1.0, found_.highest_pps);
+    const double least = spec_.min_pps > 0 ? spec_.min_pps : found_.highest_pps * kLeastShare;
+    const SearchLimits limits{.min_load = std::clamp(least, 1.0, highest),
+                              .max_load = highest,
                               .max_seconds = std::max(0.001, seconds)};
     Search search(spec_.goals, limits);
     run(search);

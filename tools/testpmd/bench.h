@@ -46,6 +46,7 @@ struct NdrSpec {
   std::vector<Goal> goals = csit_goals();
   double max_seconds = 1'800;  // for all sizes together
   double max_pps = 0;          // 0: as fast as the generator goes, which is measured
+  double min_pps = 0;          // lowest load that is tried; 0: a thousandth of the highest
 };
 struct NdrOfSize {
   FrameSize size = {};

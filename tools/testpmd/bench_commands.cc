@@ -76,6 +76,7 @@ constexpr Setting kSettings[] = {
     {"sum", "a time as 21s", parse_seconds, [](BenchWords& w, double v) { w.sum_s = v; }},
     {"time", "a time as 2m", parse_seconds, [](BenchWords& w, double v) { w.time_s = v; }},
     {"max", "a rate as 2mpps", parse_pps, [](BenchWords& w, double v) { w.max_pps = v; }},
+    {"min", "a rate as 10kpps", parse_pps, [](BenchWords& w, double v) { w.min_pps = v; }},
     {"ndr", "a rate as 2mpps", parse_pps, [](BenchWords& w, double v) { w.ndr_pps = v; }},
     {"run", "a time as 1s", parse_seconds, [](BenchWords& w, double v) { w.run_s = v; }},
     {"repeat", "a number, 1 to 1000", parse_repeat,
@@ -165,6 +166,7 @@ class Bench {
     NdrSpec spec{.offer = offer(), .sizes = sizes, .max_seconds = seconds, .max_pps = words_.max_pps};
     spec.goals = csit_goals(words_.pdr);
     if (words_.pdr <= 0) spec.goals.resize(1);
+    spec.min_pps = words_.min_pps;
     for (Goal& goal : spec.goals) {
       goal.width = words_.width;
       goal.final_trial_s = words_.trial_s;
@@ -233,10 +235,11 @@ BenchWords parse_bench(const std::string& text) {
 
 std::vector<Command> bench_commands() {
   const auto known = std::make_shared<Known>();
-  return {{"bench ndr|latency|rekey|migration [ <text...> ]",
-           "sizes (64,512,imix), then settings: pdr 0.5% width 1% trial 1s sum 21s time 2m max RATE; "
-           "ndr RATE run 1s repeat 5",
-           [known](Console& console, const Args& args) { return run_bench(console, args, *known); }}};
+  return {
+      {"bench ndr|latency|rekey|migration [ <text...> ]",
+       "sizes (64,512,imix), then settings: pdr 0.5% width 1% trial 1s sum 21s time 2m max RATE min RATE; "
+       "ndr RATE run 1s repeat 5",
+       [known](Console& console, const Args& args) { return run_bench(console, args, *known); }}};
 }
 
 }  // namespace testpmd

@@ -20,6 +20,7 @@ struct BenchWords {
   double sum_s = 21;
   double time_s = 0;   // for all; 0: as long as it takes, at most kLongestSeconds
   double max_pps = 0;  // 0: found out
+  double min_pps = 0;  // 0: a thousandth of the highest load
   double ndr_pps = 0;  // 0: the last one that was found, or it is searched for
   double run_s = 0;    // of a run of latency, rekey, migration; 0: theirs
   unsigned repeat = 5;
