@@ -1,6 +1,7 @@
 #include "tools/testpmd/generator.h"
 
 #include <algorithm>
+#include <cmath>
 
 #include <rte_ethdev.h>
 #include <rte_mbuf.h>
@@ -14,12 +15,11 @@ unsigned Outlet::put(rte_mbuf** packets, unsigned n) const {
   return rte_eth_tx_burst(ethdev, queue, packets, static_cast<std::uint16_t>(n));
 }
 
-Generator::Generator(Way way, const AddressPlan& plan, unsigned lane, unsigned lanes, std::uint32_t sessions,
+Generator::Generator(Way way, const AddressPlan& plan, const SessionMap& map, unsigned lane,
                      rte_mempool* pool)
-    : way_(way), plan_(plan), lane_(lane), lanes_(lanes), pool_(pool) {
-  const std::uint32_t ours = sessions > lane ? (sessions - lane + lanes - 1) / lanes : 0;
-  next_.resize(ours);
-  base_.resize(ours);
+    : way_(way), plan_(plan), map_(map), lane_(lane), pool_(pool) {
+  next_.resize(map.of_lane(lane).size());
+  base_.resize(next_.size());
 }
 
 Generator::~Generator() {
@@ -31,7 +31,8 @@ void Generator::adopt(const Plan& before, const Plan& now, const Outlet& outlet,
   now_ = &now;
   outlet_ = outlet;
   maker_ = FrameMaker(way_, plan_, to, from);
-  locals_ = now.sessions > lane_ ? (now.sessions - lane_ + lanes_ - 1) / lanes_ : 0;
+  locals_ = map_.count(lane_, now.sessions);
+  const double share = now.sessions == 0 ? 0 : static_cast<double>(locals_) / now.sessions;
   if (local_ >= locals_) local_ = 0;
   active_ = now.sending && now.ways[static_cast<std::size_t>(way_)] && locals_ != 0;
   if (now.fresh != before.fresh) {
@@ -40,11 +41,11 @@ void Generator::adopt(const Plan& before, const Plan& now, const Outlet& outlet,
     made_ = extra_ = 0;
     local_ = 0;
     turn_ = 0;
-    first_left_ = now.first_pkts;
+    first_left_ = static_cast<std::uint64_t>(std::ceil(static_cast<double>(now.first_pkts) * share));
     std::fill(next_.begin(), next_.end(), 0);
     std::fill(base_.begin(), base_.end(), 0);
   }
-  if (now.schedule != before.schedule) schedule_.set(now.pkts_per_tsc, now.start_tsc, now.end_tsc);
+  if (now.schedule != before.schedule) schedule_.set(now.pkts_per_tsc * share, now.start_tsc, now.end_tsc);
   if (turn_ >= now.sizes.size()) turn_ = 0;
 }
 
@@ -54,7 +55,7 @@ void Generator::clear() {
 }
 
 std::uint32_t Generator::local_of(const rte_mbuf* m) const {
-  return read_stamp(rte_pktmbuf_mtod(m, const std::uint8_t*) + kStampAt).session / lanes_;
+  return map_.local(read_stamp(rte_pktmbuf_mtod(m, const std::uint8_t*) + kStampAt).session);
 }
 
 std::uint64_t Generator::intended(std::uint64_t now_tsc) const {
@@ -72,7 +73,7 @@ unsigned Generator::due(std::uint64_t now_tsc) const {
 void Generator::write(rte_mbuf* m, std::uint64_t now_tsc) {
   const unsigned bytes = now_->sizes[turn_];
   if (++turn_ == now_->sizes.size()) turn_ = 0;
-  const std::uint32_t session = lane_ + local_ * lanes_;
+  const std::uint32_t session = map_.of_lane(lane_)[local_];
   const std::uint32_t number = next_[local_]++;
   if (++local_ == locals_) local_ = 0;
   const std::uint32_t flows = now_->flows;

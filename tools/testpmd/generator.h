@@ -15,6 +15,7 @@
 #include "tools/testpmd/capture.h"
 #include "tools/testpmd/plan.h"
 #include "tools/testpmd/schedule.h"
+#include "tools/testpmd/session_map.h"
 
 namespace testpmd {
 
@@ -29,9 +30,8 @@ struct Outlet {
 
 class Generator {
  public:
-  // `lane` of `lanes`: it owns the sessions whose number leaves `lane` by division.
-  Generator(Way way, const AddressPlan& plan, unsigned lane, unsigned lanes, std::uint32_t sessions,
-            rte_mempool* pool);
+  // For the sessions of one lane; `map` outlives it.
+  Generator(Way way, const AddressPlan& plan, const SessionMap& map, unsigned lane, rte_mempool* pool);
   ~Generator();
   Generator(const Generator&) = delete;
   Generator& operator=(const Generator&) = delete;
@@ -59,7 +59,8 @@ class Generator {
 
   Way way_;
   AddressPlan plan_;
-  unsigned lane_, lanes_;
+  const SessionMap& map_;
+  unsigned lane_;
   rte_mempool* pool_;
   FrameMaker maker_;
   Outlet outlet_;

@@ -36,8 +36,7 @@ unsigned carry(rte_ring* from, rte_ring* to) {
 
 }  // namespace
 
-Lane::Lane(const LaneSetup& setup)
-    : setup_(setup), verifier_(setup.addresses, setup.index, setup.lanes, setup.sessions) {
+Lane::Lane(const LaneSetup& setup) : setup_(setup), verifier_(setup.addresses, *setup.map, setup.index) {
   const auto queue = static_cast<std::uint16_t>(setup.index);
   devices_.reserve(1 + setup.wan.size());
   if (setup.lan != nullptr) {
@@ -49,8 +48,8 @@ Lane::Lane(const LaneSetup& setup)
     wan_.push_back(&devices_.back());
   }
   for (unsigned way = 0; way < kWays; ++way) {
-    generators_[way] = std::make_unique<Generator>(static_cast<Way>(way), setup.addresses, setup.index,
-                                                   setup.lanes, setup.sessions, setup.end->pool());
+    generators_[way] = std::make_unique<Generator>(static_cast<Way>(way), setup.addresses, *setup.map,
+                                                   setup.index, setup.end->pool());
   }
 }
 
@@ -359,7 +358,7 @@ unsigned Lane::poll(std::uint64_t now_tsc) {
     ask_gateway(now_tsc);
     moved += poll_lan() + generate(now_tsc) + poll_end();
   }
-  if (setup_.lanes > 1) moved += take_over();
+  if (setup_.map->lanes() > 1) moved += take_over();
   return moved;
 }
 

@@ -28,8 +28,7 @@ namespace testpmd {
 // such thing.
 struct LaneSetup {
   unsigned index = 0;
-  unsigned lanes = 1;
-  std::uint32_t sessions = 0;
+  const SessionMap* map = nullptr;
   AddressPlan addresses;
   PhantomEnd* end = nullptr;
   std::vector<unsigned> end_wan;  // its ports, in the order of the harness's WAN devices

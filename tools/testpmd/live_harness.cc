@@ -14,6 +14,7 @@
 #include "crypto/secret.h"
 #include "dataplane/address_text.h"
 #include "dataplane/topology_pvt.h"
+#include "session/table.h"
 
 namespace testpmd {
 namespace {
@@ -114,6 +115,12 @@ void LiveHarness::make_wire() {
 
 void LiveHarness::make_lanes() {
   const unsigned lanes = config_.end.cores.workers;
+  std::vector<unsigned> owners;
+  for (const dataplane::SessionEntry& entry : config_.end.sessions) {
+    owners.push_back(session::shard_of(entry.identity.id.data(), lanes));
+  }
+  if (owners.empty()) owners.push_back(0);  // mode gen without sessions: a pair of addresses
+  map_ = SessionMap(owners, lanes);
   between_.assign(lanes, std::vector<rte_ring*>(lanes, nullptr));
   for (unsigned from = 0; from < lanes; ++from) {
     for (unsigned to = 0; to < lanes; ++to) {
@@ -129,8 +136,7 @@ void LiveHarness::make_lanes() {
 LaneSetup LiveHarness::lane_setup(unsigned index) {
   LaneSetup setup;
   setup.index = index;
-  setup.lanes = config_.end.cores.workers;
-  setup.sessions = std::max(static_cast<std::uint32_t>(config_.end.sessions.size()), 1U);
+  setup.map = &map_;
   setup.addresses = config_.plan;
   setup.end = end_.get();
   setup.end_lan = static_cast<unsigned>(config_.wan.size());
@@ -153,7 +159,7 @@ LaneSetup LiveHarness::lane_setup(unsigned index) {
   setup.relay = index < relays_.size() ? relays_[index].get() : nullptr;
   setup.capture = capture_.get();
   setup.to_lanes = between_[index];
-  for (unsigned from = 0; from < setup.lanes; ++from) setup.from_lanes.push_back(between_[from][index]);
+  for (unsigned from = 0; from < map_.lanes(); ++from) setup.from_lanes.push_back(between_[from][index]);
   setup.backoff = config_.end.cores.idle_backoff;
   setup.sleep_us = config_.end.cores.idle_sleep_us;
   return setup;
@@ -177,8 +183,8 @@ std::string LiveHarness::session_name(std::size_t index) const {
 
 SessionCounters LiveHarness::session(std::size_t index) const {
   if (index >= session_count()) return {};
-  const std::size_t lanes = lanes_.size();
-  return lanes_[index % lanes]->session(static_cast<std::uint32_t>(index / lanes));
+  const auto session = static_cast<std::uint32_t>(index);
+  return lanes_[map_.owner(session)]->session(map_.local(session));
 }
 
 std::vector<std::pair<std::string, std::uint64_t>> LiveHarness::port_xstats(const std::string& port) const {

@@ -5,6 +5,7 @@
 
 #include <atomic>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -14,6 +15,11 @@
 #include "tools/testpmd/phantom_end.h"
 
 namespace testpmd {
+
+// Whether packets are made in this mode.
+bool generates(Mode mode);
+// Between making a plan and its first packet: lanes that sleep take it meanwhile.
+inline constexpr double kLeadSeconds = 0.002;
 
 class LiveHarness : public Harness {
  public:
@@ -67,7 +73,6 @@ class LiveHarness : public Harness {
   [[nodiscard]] std::string offer_refused(const Offer& offer, Mode mode) const;
   [[nodiscard]] std::string sizes_refused(const Offer& offer) const;
   [[nodiscard]] bool sends(Way way) const;
-  [[nodiscard]] unsigned sending_lanes() const;
   [[nodiscard]] std::uint32_t sessions_used() const;
   // Waits for the addresses that traffic needs; text: who did not answer.
   std::string resolve();
@@ -84,6 +89,10 @@ class LiveHarness : public Harness {
   void rest();
   // What counts from now on.
   void note_bases();
+  // Of all Phantom ends, since they were made.
+  [[nodiscard]] std::array<std::uint64_t, session::kDropReasons> end_drops() const;
+  // Text: why not.
+  std::string warm_up();
   void run_trial(const TrialSpec& spec, TrialResult& result);
   void judge_trial(const TrialSpec& spec, TrialResult& result) const;
   [[nodiscard]] double now_seconds() const;
@@ -94,6 +103,7 @@ class LiveHarness : public Harness {
   std::unique_ptr<PhantomEnd> self_;
   std::vector<dataplane::Port> ports_;  // devices: LAN first, where there is one, then WAN
   std::vector<std::unique_ptr<LanHost>> hosts_;
+  SessionMap map_;
   std::vector<std::vector<rte_ring*>> between_;     // lanes, by sender and receiver
   std::unique_ptr<Attacker> attacker_;              // at the first WAN device
   std::vector<std::unique_ptr<RelayLane>> relays_;  // by lane; none without both sides
@@ -105,9 +115,11 @@ class LiveHarness : public Harness {
   Mode mode_ = Mode::kLoop;
   Offer offer_;
   bool running_ = false;
-  double began_ = 0;  // of what `seconds` counts
+  Mode warm_mode_ = Mode::kLoop;
+  std::optional<Offer> warm_offer_;  // what trials were warmed up for, but for rate and sizes
+  double began_ = 0;                 // of what `seconds` counts
   double ended_ = 0;
-  std::array<std::uint64_t, session::kDropReasons> drops_base_{};  // of the end, at the last clear
+  std::array<std::uint64_t, session::kDropReasons> drops_base_{};  // of the ends, at the last clear
   std::vector<std::uint64_t> attacks_base_ = std::vector<std::uint64_t>(attacks().size());
 };
 

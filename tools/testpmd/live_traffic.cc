@@ -16,26 +16,14 @@ std::atomic<bool> interrupted{false};
 
 namespace {
 
-// Between making a plan and its first packet: lanes that sleep take it meanwhile.
-constexpr double kLeadSeconds = 0.002;
 // How long start() waits for neighbours, which retry within a second (dataplane/neighbour.h).
 constexpr double kResolveSeconds = 3;
 // Nothing has arrived for so long: nothing will.
 constexpr double kQuietSeconds = 0.1;
 // The main lcore's rest when there is nothing to do; the control loop of a gateway has the same.
 constexpr unsigned kPumpSleepUs = 200;
-constexpr double kProgressSeconds = 0.05;
-// Of what was intended, what must have been sent for a trial to be one (CSIT takes the same tolerance for
-// TRex).
-constexpr double kLeastOffered = 0.995;
-// Refusals of a device from which on its link, not the generator, kept packets back.
-constexpr std::uint64_t kFullRefusals = 8;
 constexpr std::uint32_t kMostFlows = 64;
 constexpr std::uint32_t kDefaultMtu = 1500;  // of the inner LAN side, where there is no LAN port
-
-std::uint64_t sum_of(const std::array<WayCounters, kWays>& ways, std::uint64_t WayCounters::*what) {
-  return ways[0].*what + ways[1].*what;
-}
 
 void add(WayCounters& sum, const WayCounters& one) {
   for (const auto member : {&WayCounters::intended, &WayCounters::sent_pkts, &WayCounters::sent_bytes,
@@ -66,11 +54,11 @@ void add(PortCounters& sum, const PortCounters& one) {
   sum.tx_refused += one.tx_refused;
 }
 
+}  // namespace
+
 bool generates(Mode mode) {
   return mode == Mode::kGen || mode == Mode::kSeal || mode == Mode::kLoop || mode == Mode::kSelf;
 }
-
-}  // namespace
 
 double LiveHarness::now_seconds() const {
   return static_cast<double>(rte_rdtsc()) / tsc_hz_;
@@ -168,10 +156,6 @@ std::uint32_t LiveHarness::sessions_used() const {
   return offer_.sessions == 0 ? all : offer_.sessions;
 }
 
-unsigned LiveHarness::sending_lanes() const {
-  return std::min(static_cast<unsigned>(lanes_.size()), sessions_used());
-}
-
 // ---- plans
 
 std::unique_ptr<Plan> LiveHarness::next_plan() const {
@@ -182,7 +166,7 @@ void LiveHarness::fill_offer(Plan& plan) const {
   plan.sessions = sessions_used();
   plan.flows = offer_.streams;
   plan.burst = offer_.burst;
-  plan.pkts_per_tsc = offer_.pps / tsc_hz_ / sending_lanes();
+  plan.pkts_per_tsc = offer_.pps / tsc_hz_;
   plan.sizes = turns_of(offer_.sizes);
 }
 
@@ -239,7 +223,7 @@ std::string LiveHarness::begin(std::uint64_t first_pkts, double seconds) {
   plan->running = true;
   plan->sending = generates(mode_);
   plan->ways = {sends(Way::kUp), sends(Way::kDown)};
-  plan->first_pkts = (first_pkts + sending_lanes() - 1) / sending_lanes();
+  plan->first_pkts = first_pkts;
   ++plan->run;
   ++plan->fresh;
   ++plan->cleared;
@@ -308,6 +292,14 @@ void LiveHarness::wait(double seconds, const std::function<bool()>& until) {
 
 // ---- reading
 
+std::array<std::uint64_t, session::kDropReasons> LiveHarness::end_drops() const {
+  auto sum = end_->drops();
+  if (self_ == nullptr) return sum;
+  const auto more = self_->drops();
+  for (std::size_t i = 0; i < sum.size(); ++i) sum[i] += more[i];
+  return sum;
+}
+
 Totals LiveHarness::totals() const {
   Totals t;
   t.seconds = std::max(0.0, (running_ && plan_->sending ? now_seconds() : ended_) - began_);
@@ -321,7 +313,7 @@ Totals LiveHarness::totals() const {
     add(t.lanes, lane->counters());
     for (std::size_t i = 0; i < ports_.size(); ++i) add(t.ports[i], lane->devices()[i].counters);
   }
-  const auto drops = end_->drops();
+  const auto drops = end_drops();
   for (std::size_t i = 0; i < drops.size(); ++i) {
     if (drops[i] != drops_base_[i])
       t.end_drops.emplace_back(session::kDropReasonNames[i], drops[i] - drops_base_[i]);
@@ -334,7 +326,7 @@ Totals LiveHarness::totals() const {
 }
 
 void LiveHarness::note_bases() {
-  drops_base_ = end_->drops();
+  drops_base_ = end_drops();
   attacks_base_.assign(attacks().size(), 0);
   for (unsigned i = 0; attacker_ != nullptr && i < attacks_base_.size(); ++i) {
     attacks_base_[i] = attacker_->sent(i);
@@ -347,87 +339,6 @@ void LiveHarness::clear() {
   post(std::move(plan));
   began_ = ended_ = now_seconds();
   note_bases();
-}
-
-// ---- trials
-
-void LiveHarness::run_trial(const TrialSpec& spec, TrialResult& result) {
-  const double begin_at = began_;
-  double next = 0;
-  bool event_due = static_cast<bool>(spec.event);
-  wait(spec.seconds + kLeadSeconds + began_ - now_seconds(), [&] {
-    const double done = std::max(0.0, now_seconds() - begin_at);
-    if (event_due && done >= spec.event_at) {
-      event_due = false;
-      spec.event();
-    }
-    if (!spec.progress || done < next) return false;
-    next = done + kProgressSeconds;
-    result.interrupted = !spec.progress(done);
-    return result.interrupted;
-  });
-  if (interrupted.load(std::memory_order_relaxed)) result.interrupted = true;
-}
-
-void LiveHarness::judge_trial(const TrialSpec& spec, TrialResult& result) const {
-  const Totals t = totals();
-  result.intended = sum_of(t.way, &WayCounters::intended);
-  result.offered = sum_of(t.way, &WayCounters::sent_pkts);
-  result.received = sum_of(t.way, &WayCounters::received);
-  result.duplicates = sum_of(t.way, &WayCounters::duplicates);
-  result.out_of_order = sum_of(t.way, &WayCounters::out_of_order);
-  result.corrupt = sum_of(t.way, &WayCounters::corrupt);
-  result.lost = static_cast<std::int64_t>(result.offered) - static_cast<std::int64_t>(result.received);
-  const auto offered = static_cast<double>(result.offered);
-  const auto received = static_cast<double>(result.received);
-  const auto intended = static_cast<double>(result.intended);
-  const bool full = sum_of(t.way, &WayCounters::refused) >= kFullRefusals;
-  if (spec.offer.pps != 0 && full && offered < kLeastOffered * intended) {
-    result.link_full = true;
-    result.unsent = result.intended - result.offered;
-  }
-  const double sent = offered + static_cast<double>(result.unsent);
-  if (sent != 0)
-    result.loss_ratio = static_cast<double>(result.lost + static_cast<std::int64_t>(result.unsent)) / sent;
-  result.offered_pps = offered / result.seconds;
-  result.received_pps = received / result.seconds;
-  Histogram latency;
-  for (unsigned way = 0; way < kWays; ++way) {
-    latency.merge(t.latency[way]);
-    const auto arrived = static_cast<double>(t.way[way].received);
-    if (arrived == 0) continue;
-    const double gap_us = static_cast<double>(t.way[way].longest_gap_tsc) / tsc_hz_ * 1e6;
-    result.blocked_us = std::max(result.blocked_us, gap_us - result.seconds * 1e6 / arrived);
-  }
-  result.latency_ns = latency.scaled(1e9 / tsc_hz_);
-  if (result.interrupted) return;
-  if (result.offered == 0) {
-    result.error = "nothing was sent: is the device's link up?";
-  } else if (spec.offer.pps != 0 && !result.link_full && offered < kLeastOffered * intended) {
-    result.error = fmt::format("the generator was the limit: {} of {} packets were sent", result.offered,
-                               result.intended);
-  } else if (result.lost < 0) {
-    result.error = fmt::format("more arrived than was sent: {} of {}", result.received, result.offered);
-  }
-}
-
-TrialResult LiveHarness::trial(const TrialSpec& spec) {
-  TrialResult result;
-  if (running_) result.error = "traffic is running: stop it first";
-  if (!generates(mode_))
-    result.error = fmt::format("mode {} sends nothing that could be counted", mode_name(mode_));
-  if (result.error.empty() && spec.seconds <= 0) result.error = "a trial takes more than 0 seconds";
-  if (result.error.empty()) result.error = set_offer(spec.offer);
-  if (result.error.empty()) result.error = begin(0, spec.seconds);
-  if (!result.error.empty()) return result;
-  run_trial(spec, result);
-  end_sending();
-  result.seconds = std::min(spec.seconds, ended_ - began_);
-  ended_ = began_ + result.seconds;
-  drain();
-  judge_trial(spec, result);
-  rest();
-  return result;
 }
 
 }  // namespace testpmd

@@ -21,10 +21,10 @@ struct Plan {
   std::uint32_t all = 0;
   std::uint32_t flows = 1;  // of a session
   std::uint32_t burst = 32;
-  double pkts_per_tsc = 0;  // of one lane, each way; 0: as fast as it goes
+  double pkts_per_tsc = 0;  // of all lanes, each way; 0: as fast as it goes
   std::uint64_t start_tsc = 0;
   std::uint64_t end_tsc = 0;     // 0: without end
-  std::uint64_t first_pkts = 0;  // of one lane, each way: as fast as it goes, before the rate begins
+  std::uint64_t first_pkts = 0;  // of all lanes, each way: as fast as it goes, before the rate begins
   std::uint16_t run = 0;
   std::uint64_t fresh = 0;              // another value than before: numbers and windows begin anew
   std::uint64_t cleared = 0;            // another value than before: counters begin anew

@@ -12,10 +12,9 @@ constexpr std::uint16_t kKnownRuns = 64;
 
 }  // namespace
 
-Verifier::Verifier(const AddressPlan& plan, unsigned lane, unsigned lanes, std::uint32_t sessions)
-    : plan_(plan), lane_(lane), lanes_(lanes), sessions_(sessions) {
-  const std::uint32_t ours = sessions > lane ? (sessions - lane + lanes - 1) / lanes : 0;
-  for (std::vector<Tracker>& trackers : trackers_) trackers.resize(ours);
+Verifier::Verifier(const AddressPlan& plan, const SessionMap& map, unsigned lane)
+    : plan_(plan), map_(map), lane_(lane) {
+  for (std::vector<Tracker>& trackers : trackers_) trackers.resize(map.of_lane(lane).size());
 }
 
 void Verifier::adopt(const Plan& before, const Plan& now) {
@@ -55,7 +54,7 @@ void Verifier::judge(const Arrived& arrived, std::uint64_t now_tsc) {
   const auto way = static_cast<std::size_t>(stamp.way);
   WayCounters& c = counters[way];
   if (!right_run(stamp, c)) return;
-  Tracker& tracker = trackers_[way][lanes_ == 1 ? stamp.session : stamp.session / lanes_];
+  Tracker& tracker = trackers_[way][map_.local(stamp.session)];
   switch (tracker.arrive(stamp.sequence, flows_)) {
     case Arrival::kDuplicate:
       ++c.duplicates;
@@ -88,8 +87,7 @@ void Verifier::note_gap(unsigned ways, std::uint64_t now_tsc) {
 
 // True: its own lane has it now, or it was lost on the way there.
 bool Verifier::hand_over(const Arrived& arrived, const std::vector<rte_ring*>& to_lanes) {
-  if (lanes_ == 1) return false;
-  const unsigned owner = arrived.stamp.session % lanes_;
+  const unsigned owner = map_.owner(arrived.stamp.session);
   if (owner == lane_) return false;
   if (rte_ring_sp_enqueue(to_lanes[owner], arrived.m) != 0) {
     ++counters[static_cast<std::size_t>(arrived.stamp.way)].no_buffer;
@@ -108,8 +106,8 @@ unsigned Verifier::take(rte_mbuf** packets, unsigned n, Way at, std::uint64_t no
     rte_mbuf* m = packets[i];
     Arrived& a = arrived[ours];
     a.m = m;
-    const Found found =
-        inspect(rte_pktmbuf_mtod(m, const std::uint8_t*), m->data_len, plan_, sessions_, a.stamp, a.bytes);
+    const Found found = inspect(rte_pktmbuf_mtod(m, const std::uint8_t*), m->data_len, plan_, map_.sessions(),
+                                a.stamp, a.bytes);
     if (found == Found::kOther) {
       packets[others++] = m;
     } else if (found == Found::kDamaged) {
@@ -117,7 +115,7 @@ unsigned Verifier::take(rte_mbuf** packets, unsigned n, Way at, std::uint64_t no
       done[done_count++] = m;
     } else {
       if (hand_over(a, to_lanes)) continue;
-      rte_prefetch0(&trackers_[static_cast<std::size_t>(a.stamp.way)][a.stamp.session / lanes_]);
+      rte_prefetch0(&trackers_[static_cast<std::size_t>(a.stamp.way)][map_.local(a.stamp.session)]);
       ways |= 1U << static_cast<unsigned>(a.stamp.way);
       ++ours;
     }

@@ -1,7 +1,7 @@
 // Looks at every packet that arrives at one lane: is it ours, whole, new, in order, how late.
 //
-// Owner: the lane. A session's packets are judged by the lane that owns it (number modulo lanes); those that
-// arrive elsewhere are handed over by rings.
+// Owner: the lane. A session's packets are judged by the lane that owns it (session_map.h); those that arrive
+// elsewhere are handed over by rings.
 #pragma once
 
 #include <array>
@@ -13,13 +13,15 @@
 
 #include "dataplane/batch.h"
 #include "tools/testpmd/plan.h"
+#include "tools/testpmd/session_map.h"
 #include "tools/testpmd/tracker.h"
 
 namespace testpmd {
 
 class Verifier {
  public:
-  Verifier(const AddressPlan& plan, unsigned lane, unsigned lanes, std::uint32_t sessions);
+  // `map` outlives it.
+  Verifier(const AddressPlan& plan, const SessionMap& map, unsigned lane);
 
   void adopt(const Plan& before, const Plan& now);
   // Counters of sessions begin at 0 again.
@@ -48,8 +50,8 @@ class Verifier {
   bool hand_over(const Arrived& arrived, const std::vector<rte_ring*>& to_lanes);
 
   AddressPlan plan_;
-  unsigned lane_, lanes_;
-  std::uint32_t sessions_;
+  const SessionMap& map_;
+  unsigned lane_;
   std::uint32_t flows_ = 1;
   std::uint16_t run_ = 0;
   std::uint16_t other_run_ = 0;                  // of the last packet that was not of ours
