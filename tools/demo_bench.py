@@ -248,7 +248,9 @@ class Phases:
             ok = bool(row) and row["runs"] > 0 and row["lost_median"] == 0
             text = "no result" if not row else \
                 f"lost {row['lost_median']:.0f} in the median of {row['runs']} runs, {row['lost_worst']:.0f} at worst " \
-                f"(without: {quiet['lost_worst']:.0f}); blocked {row['blocked_median_us']:.0f} us, " \
+                f"(without: {quiet['lost_worst']:.0f})" + \
+                (f", {row['unsent_worst']} not taken by the link" if row["unsent_worst"] else "") + \
+                f"; blocked {row['blocked_median_us']:.0f} us, " \
                 f"{row['blocked_worst_us']:.0f} at worst (without: {quiet['blocked_worst_us']:.0f})"
             self.summary.check(f"{kind} at {share * 100:.0f} % of NDR loses nothing", ok, text)
 

@@ -267,6 +267,14 @@ TEST(BenchLatency, MeasuresAtSharesOfTheRate) {
   EXPECT_EQ(json["curve"].back()["percent"], 100);
 }
 
+TEST(BenchLatency, ALinkThatDidNotTakeTheLoadIsNamed) {
+  SimulatedHarness harness;
+  harness.pushes_back = true;
+  const LatencyResult found = bench_latency(harness, {.size = bytes(64), .ndr_pps = 1.5e6});
+  EXPECT_EQ(found.loads[0].error, "");
+  EXPECT_NE(found.loads[2].error.find("the link was full"), std::string::npos) << found.loads[2].error;
+}
+
 TEST(BenchLatency, AVoidTrialIsNamed) {
   SimulatedHarness harness;
   harness.void_trials = 1'000;
@@ -302,6 +310,14 @@ TEST(BenchEvent, RekeyCountsLossAndBlockedTimeBesideQuietRuns) {
   const nlohmann::json json = report_json(event_report(found));
   EXPECT_EQ(json["rekey"].size(), 4U);
   EXPECT_EQ(json["runs"].size(), 20U);
+}
+
+TEST(BenchEvent, WhatAFullLinkDidNotTakeIsNamed) {
+  SimulatedHarness harness;
+  harness.pushes_back = true;
+  const EventResult found = bench_event(harness, {.size = bytes(64), .ndr_pps = 2e6, .shares = {0.9}});
+  EXPECT_EQ(summary_of(found.loads[0].runs, true).lost_worst, 0);
+  EXPECT_EQ(summary_of(found.loads[0].runs, true).unsent_worst, 800'000U);
 }
 
 TEST(BenchEvent, ARefusedEventIsAVoidRun) {

@@ -71,7 +71,7 @@ struct LatencySpec {
   double ndr_pps = 0;
   std::vector<double> shares = {0.1, 0.5, 0.9};  // of the NDR
   double seconds = 5;
-  unsigned tries = 3;  // of a trial that is void
+  unsigned tries = 5;  // of a trial that is void
 };
 struct LatencyOfLoad {
   double share = 0;
@@ -105,7 +105,8 @@ struct EventSpec {
 };
 struct EventRun {
   bool with_event = false;
-  std::int64_t lost = 0;
+  std::int64_t lost = 0;     // sent, and never came
+  std::uint64_t unsent = 0;  // what a full link did not take: no packet's loss, but the load was less
   double blocked_us = 0;
   std::uint64_t offered = 0, duplicates = 0, out_of_order = 0;
   std::string error = {};  // not empty: void, for all its tries
@@ -128,6 +129,7 @@ struct EventSummary {
   unsigned runs = 0;  // that are not void
   unsigned voids = 0;
   double lost_median = 0, lost_worst = 0;
+  std::uint64_t unsent_worst = 0;
   double blocked_median_us = 0, blocked_worst_us = 0;
 };
 EventSummary summary_of(const std::vector<EventRun>& runs, bool with_event);

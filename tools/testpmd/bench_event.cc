@@ -27,6 +27,7 @@ EventRun run_once(Harness& harness, const EventSpec& spec, const std::string& se
     const TrialResult found = watched_trial(harness, trial, clock);
     run = {.with_event = with_event,
            .lost = found.lost,
+           .unsent = found.unsent,
            .blocked_us = found.blocked_us,
            .offered = found.offered,
            .duplicates = found.duplicates,
@@ -90,6 +91,7 @@ EventSummary summary_of(const std::vector<EventRun>& runs, bool with_event) {
       continue;
     }
     lost.push_back(static_cast<double>(run.lost));
+    summary.unsent_worst = std::max(summary.unsent_worst, run.unsent);
     blocked.push_back(run.blocked_us);
   }
   summary.runs = static_cast<unsigned>(lost.size());

@@ -117,6 +117,7 @@ Table event_table(const EventResult& result) {
                    column("void", "void"),
                    column("lost_median", "lost median", Show::kCount),
                    column("lost_worst", "lost worst", Show::kCount),
+                   column("unsent_worst", "not taken", Show::kCount),
                    column("blocked_median_us", "blocked median us", Show::kMicros),
                    column("blocked_worst_us", "blocked worst us", Show::kMicros)};
   return table;
@@ -160,18 +161,18 @@ Report latency_report(const LatencyResult& result) {
 
 Report event_report(const EventResult& result) {
   Table table = event_table(result);
-  Table runs = data_table("runs", keys({"share", "event", "offered", "lost", "blocked_us", "duplicates",
-                                        "out_of_order", "void"}));
+  Table runs = data_table("runs", keys({"share", "event", "offered", "lost", "unsent", "blocked_us",
+                                        "duplicates", "out_of_order", "void"}));
   for (const EventOfLoad& load : result.loads) {
     for (const bool with_event : {false, true}) {
       const EventSummary s = summary_of(load.runs, with_event);
       table.rows.push_back({load.share, load.pps, event_text(result.event, with_event), std::uint64_t{s.runs},
-                            std::uint64_t{s.voids}, s.lost_median, s.lost_worst, s.blocked_median_us,
-                            s.blocked_worst_us});
+                            std::uint64_t{s.voids}, s.lost_median, s.lost_worst, s.unsent_worst,
+                            s.blocked_median_us, s.blocked_worst_us});
     }
     for (const EventRun& run : load.runs)
       runs.rows.push_back({load.share, event_text(result.event, run.with_event), run.offered, run.lost,
-                           run.blocked_us, run.duplicates, run.out_of_order, run.error});
+                           run.unsent, run.blocked_us, run.duplicates, run.out_of_order, run.error});
   }
   return {{std::move(table), std::move(runs)}, {}};
 }
