@@ -15,9 +15,9 @@
 namespace support {
 
 using testpmd::apply_setting;
+using testpmd::parse_bit_rate;
 using testpmd::parse_bytes;
 using testpmd::parse_duration_ns;
-using testpmd::parse_bit_rate;
 using testpmd::parse_share;
 
 // An address and port as the kernel takes them. A family of AF_UNSPEC: none.
