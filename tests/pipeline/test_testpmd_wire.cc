@@ -179,6 +179,25 @@ TEST(Attacks, RefuseWhatCannotBe) {
   EXPECT_EQ(attacker.left(), 5U);
 }
 
+TEST(Attacks, SpoofASourceBeforeThePacketItself) {
+  const unsigned free_before = free_packets();
+  Site site("ts", {});
+  testpmd::Attacker attacker(packet_pool(), 1);
+  ASSERT_EQ(attacker.set_up("spoofed-source", 0, 1), "");
+  Bytes frame = site.from_peer(site.peer_packet(site.next_header(), site.inward()));
+  EXPECT_FALSE(attacker.seen(make_packet(frame)));
+  std::array<rte_mbuf*, 4> out;
+  ASSERT_EQ(attacker.make(out.data(), out.size(), rte_rdtsc()), 2U);
+  const Bytes spoofed = bytes_of(out[0]);
+  EXPECT_EQ(bytes_of(out[1]), frame);
+  const auto port = [](const Bytes& f) { return session::load_be16(&f[14 + 20]); };
+  EXPECT_NE(port(spoofed), port(frame));
+  session::store_be16(&frame[14 + 20], port(spoofed));
+  EXPECT_EQ(spoofed, frame);  // but for the port it is the same
+  rte_pktmbuf_free_bulk(out.data(), 2);
+  EXPECT_EQ(free_packets(), free_before);
+}
+
 // ---- captures
 
 struct PcapBlock {
