@@ -1,5 +1,6 @@
 // The impairment core: what it does to packets, that it is repeatable, and that every packet is accounted
 // for.
+#include <array>
 #include <cmath>
 #include <cstdint>
 #include <set>
@@ -238,6 +239,33 @@ TEST(Impairment, OneSettingLeavesTheChoicesOfTheOthers) {
     for (const Arrival& one : wire.arrivals) arrived[i].insert(one.number);
   }
   EXPECT_EQ(arrived[0], arrived[1]);
+}
+
+TEST(Impairment, CorruptionIsOneBitAndLeavesOtherFatesAlone) {
+  const ImpairmentSettings lossy{.loss = 0.1, .reorder = 0.1};
+  ImpairmentSettings damaging = lossy;
+  damaging.corrupt = 0.25;
+  Impairment plain(9);
+  Impairment corrupt(9);
+  plain.set(lossy, 0);
+  corrupt.set(damaging, 0);
+  unsigned corrupted = 0;
+  for (unsigned i = 0; i < 4000; ++i) {
+    const Impairment::Fate a = plain.decide(100, i);
+    const Impairment::Fate b = corrupt.decide(100, i);
+    ASSERT_EQ(a.forwarded, b.forwarded);
+    ASSERT_EQ(a.due_ns, b.due_ns);
+    ASSERT_FALSE(a.corrupted);
+    if (!b.corrupted) continue;
+    ++corrupted;
+    std::array<std::uint8_t, 100> bytes{};
+    testpmd::flip_bit(bytes.data(), bytes.size(), b.damage);
+    unsigned bits = 0;
+    for (const std::uint8_t byte : bytes) bits += static_cast<unsigned>(__builtin_popcount(byte));
+    ASSERT_EQ(bits, 1U);
+  }
+  EXPECT_EQ(corrupt.counters.corrupted_pkts, corrupted);
+  EXPECT_NEAR(corrupted, 900, 120);  // a quarter of what was not lost
 }
 
 }  // namespace
