@@ -276,8 +276,8 @@ TEST_F(CaptureTest, HasInterfacesAndFramesWithWhatTheySay) {
   const std::uint64_t before = static_cast<std::uint64_t>(time(nullptr)) * 1'000'000'000;
   capture.take(0, 1, true, frame, nullptr);
   capture.take(1, 0, false, Bytes(60, 0xff), "ether_type");
-  capture.write();
-  capture.close();
+  EXPECT_EQ(capture.write(), "");
+  EXPECT_EQ(capture.close(), "");
   EXPECT_EQ(capture.written(), 2U);
   bool whole = false;
   const std::vector<PcapBlock> blocks = blocks_of(file(), whole);
@@ -309,7 +309,7 @@ TEST_F(CaptureTest, CutsFramesAndTellsTheirLength) {
   testpmd::Capture capture({"wan"}, 1);
   ASSERT_EQ(capture.open(file(), 0), "");
   capture.take(0, 0, false, Bytes(9000, 1), nullptr);
-  capture.close();
+  EXPECT_EQ(capture.close(), "");
   const auto all = packets();
   ASSERT_EQ(all.size(), 1U);
   EXPECT_EQ(all[0].word(12), testpmd::kCaptureBytes);
@@ -322,14 +322,14 @@ TEST_F(CaptureTest, CountsWhatItMissedAndEndsAtItsCount) {
   ASSERT_EQ(capture.open(file(), 0), "");
   EXPECT_NE(capture.open(file(), 0), "");
   for (unsigned i = 0; i < 1500; ++i) capture.take(0, 0, true, frame, nullptr);
-  capture.close();
+  EXPECT_EQ(capture.close(), "");
   EXPECT_GT(capture.missed(), 0U);
   EXPECT_EQ(capture.written() + capture.missed(), 1500U);
   EXPECT_EQ(packets().size(), capture.written());
   ASSERT_EQ(capture.open(file(), 3), "");
   EXPECT_EQ(capture.missed(), 0U);
   for (unsigned i = 0; i < 5; ++i) capture.take(0, 0, true, frame, nullptr);
-  capture.write();
+  EXPECT_EQ(capture.write(), "");
   EXPECT_FALSE(capture.active());
   EXPECT_EQ(packets().size(), 3U);
   EXPECT_NE(capture.open((folder_ / "none" / "wire.pcapng").string(), 0).find("none"), std::string::npos);

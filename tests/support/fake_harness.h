@@ -133,7 +133,10 @@ class FakeHarness : public Harness {
     calls.push_back("capture " + file + " " + std::to_string(pkts));
     return {};
   }
-  void capture_stop() override { calls.emplace_back("capture stop"); }
+  std::string capture_stop() override {
+    calls.emplace_back("capture stop");
+    return {};
+  }
 
   // So much time goes by.
   void pass(double seconds) {

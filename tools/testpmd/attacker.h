@@ -2,7 +2,7 @@
 // or out of nothing.
 //
 // It watches the Phantom end's own frames on their way to the device (copies of the last kSeen of them) and
-// puts frames of its own between them, at a rate, until a count is reached. Every attack has exactly one drop
+// puts frames of its own between them, at a rate, until a count is reached. Every attack has one drop
 // reason at the gateway that must count its packets (see `attacks()`).
 //
 // Thread: one lane; set_up() and stop() come from the main lcore while the lane runs (atomic hand-over).

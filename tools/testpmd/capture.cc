@@ -6,6 +6,7 @@
 #include <chrono>
 #include <cstdio>
 #include <cstring>
+#include <utility>
 
 #include <fmt/format.h>
 
@@ -116,6 +117,8 @@ struct Capture::Impl {
   }
   void put_head();
   void put_packet(const Record& record);
+  // Closes the file; what went wrong with it.
+  std::string end();
 
   std::vector<std::string> ports;
   std::vector<Queue> queues;
@@ -130,7 +133,7 @@ Capture::Capture(const std::vector<std::string>& ports, unsigned lanes)
     : impl_(std::make_unique<Impl>(ports, lanes)) {}
 
 Capture::~Capture() {
-  close();
+  (void)close();
 }
 
 void Capture::Impl::put_head() {
@@ -187,8 +190,16 @@ std::string Capture::open(const std::string& path, std::uint64_t count) {
   return "";
 }
 
-void Capture::write() {
-  if (impl_->file == nullptr) return;
+std::string Capture::Impl::end() {
+  active.store(false, std::memory_order_release);
+  if (std::fclose(std::exchange(file, nullptr)) != 0) failed = true;
+  return failed
+             ? "the capture ended early, its file could not be written: " + std::string(std::strerror(errno))
+             : "";
+}
+
+std::string Capture::write() {
+  if (impl_->file == nullptr) return "";
   const auto full = [this] { return impl_->failed || (impl_->count != 0 && impl_->written >= impl_->count); };
   for (Queue& queue : impl_->queues) {
     std::uint64_t at = queue.taken.load(std::memory_order_relaxed);
@@ -196,19 +207,13 @@ void Capture::write() {
     for (; at != end && !full(); ++at) impl_->put_packet(queue.records[at % kRecords]);
     queue.taken.store(at, std::memory_order_release);
   }
-  if (full()) {
-    impl_->active.store(false, std::memory_order_release);
-    std::fclose(impl_->file);
-    impl_->file = nullptr;
-  }
+  return full() ? impl_->end() : "";
 }
 
-void Capture::close() {
+std::string Capture::close() {
   impl_->active.store(false, std::memory_order_release);
-  write();
-  if (impl_->file == nullptr) return;
-  std::fclose(impl_->file);
-  impl_->file = nullptr;
+  std::string wrong = write();
+  return impl_->file == nullptr ? wrong : impl_->end();
 }
 
 std::uint64_t Capture::written() const {
@@ -226,7 +231,7 @@ bool Capture::active() const {
 }
 
 void Capture::take(unsigned lane, unsigned port, bool outgoing, std::span<const std::uint8_t> frame,
-                   const char* reason) {
+                   const char* reason, std::size_t wire_bytes) {
   Queue& queue = impl_->queues[lane];
   const std::uint64_t at = queue.put.load(std::memory_order_relaxed);
   if (at - queue.taken.load(std::memory_order_acquire) == kRecords) {
@@ -238,7 +243,7 @@ void Capture::take(unsigned lane, unsigned port, bool outgoing, std::span<const 
   r.reason = reason;
   r.port = static_cast<std::uint16_t>(port);
   r.outgoing = outgoing;
-  r.original = static_cast<std::uint32_t>(frame.size());
+  r.original = static_cast<std::uint32_t>(std::max(wire_bytes, frame.size()));
   r.bytes = static_cast<std::uint32_t>(std::min(frame.size(), kCaptureBytes));
   std::memcpy(r.data.data(), frame.data(), r.bytes);
   queue.put.store(at + 1, std::memory_order_release);

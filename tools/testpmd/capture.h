@@ -31,16 +31,18 @@ class Capture {
   // ---- main lcore
   // Empty: it runs. `count` 0: until close().
   std::string open(const std::string& file, std::uint64_t count);
-  void write();
-  void close();
+  // What is there goes into the file. Not empty: the file could not be written, and the capture has ended.
+  [[nodiscard]] std::string write();
+  [[nodiscard]] std::string close();
   [[nodiscard]] std::uint64_t written() const;
   [[nodiscard]] std::uint64_t missed() const;
 
   // ---- lanes
   [[nodiscard]] bool active() const;
-  // `reason`: a drop reason's name (static text), or nullptr. Frames beyond kCaptureBytes are cut.
+  // `reason`: a drop reason's name (static text), or nullptr. Frames beyond kCaptureBytes are cut; one that
+  // was cut before had `wire_bytes`.
   void take(unsigned lane, unsigned port, bool outgoing, std::span<const std::uint8_t> frame,
-            const char* reason);
+            const char* reason, std::size_t wire_bytes = 0);
 
  private:
   struct Impl;

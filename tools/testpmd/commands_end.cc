@@ -64,8 +64,7 @@ Outcome capture(Console& console, const Args& args) {
 }
 
 Outcome capture_stop(Console& console, const Args&) {
-  console.harness().capture_stop();
-  return {};
+  return unless(console.harness().capture_stop());
 }
 
 }  // namespace

@@ -131,7 +131,7 @@ class Harness {
 
   // ---- capture: frames of both ports while traffic runs in any mode; `count` 0: until stopped
   virtual std::string capture(const std::string& file, std::uint64_t count) = 0;
-  virtual void capture_stop() = 0;
+  virtual std::string capture_stop() = 0;  // text: what went wrong with the file
 };
 
 }  // namespace testpmd

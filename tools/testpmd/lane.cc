@@ -182,7 +182,8 @@ unsigned Lane::open_one_by_one(unsigned i) {
   arrivals_ += burst.count;
   std::array<std::uint8_t, kCaptureBytes> copy;
   for (rte_mbuf* m : burst) {
-    const std::size_t bytes = std::min<std::size_t>(rte_pktmbuf_data_len(m), copy.size());
+    const std::size_t wire_bytes = rte_pktmbuf_data_len(m);
+    const std::size_t bytes = std::min(wire_bytes, copy.size());
     std::memcpy(copy.data(), rte_pktmbuf_mtod(m, const std::uint8_t*), bytes);
     const auto before = setup_.end->stats(setup_.index).drops;
     rte_ring_sp_enqueue(in, m);
@@ -193,7 +194,7 @@ unsigned Lane::open_one_by_one(unsigned i) {
     const char* reason =
         dropped ? session::kDropReasonNames[static_cast<std::size_t>(changed)].data() : nullptr;
     if (setup_.capture != nullptr && setup_.capture->active()) {
-      setup_.capture->take(setup_.index, position(i), false, {copy.data(), bytes}, reason);
+      setup_.capture->take(setup_.index, position(i), false, {copy.data(), bytes}, reason, wire_bytes);
     }
   }
   return burst.count;

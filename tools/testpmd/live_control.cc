@@ -76,9 +76,8 @@ std::string LiveHarness::capture(const std::string& file, std::uint64_t count) {
   return capture_ == nullptr ? "there is no port to capture from" : capture_->open(file, count);
 }
 
-void LiveHarness::capture_stop() {
-  if (capture_ == nullptr) return;
-  capture_->close();
+std::string LiveHarness::capture_stop() {
+  return capture_ == nullptr ? "" : capture_->close();
 }
 
 }  // namespace testpmd

@@ -57,7 +57,7 @@ class LiveHarness : public Harness {
   std::string set_relay(const std::string& direction, const std::vector<std::string>& settings) override;
   [[nodiscard]] std::string relay_text() const override;
   std::string capture(const std::string& file, std::uint64_t count) override;
-  void capture_stop() override;
+  std::string capture_stop() override;
 
  private:
   void open_devices();

@@ -278,7 +278,9 @@ void LiveHarness::stop() {
 void LiveHarness::pump() {
   end_->poll();
   if (self_) self_->poll();
-  if (capture_) capture_->write();
+  if (!capture_) return;
+  if (const std::string wrong = capture_->write(); !wrong.empty())
+    fmt::print(stderr, "phantom-testpmd: {}\n", wrong);
 }
 
 void LiveHarness::wait(double seconds, const std::function<bool()>& until) {
