@@ -118,7 +118,7 @@ class Harness {
 
   // ---- the Phantom end's sessions; text: why not
   virtual std::string rekey(const std::string& session, unsigned steps) = 0;  // "all": every session
-  virtual std::string migrate(const std::string& session) = 0;  // to the next of the end's addresses or ports
+  virtual std::string migrate(const std::string& session) = 0;  // "all", or one: to the next of its UDP ports
 
   // ---- attacks: copies of what passes, or forged, out of the WAN port at a rate, until `count` were sent
   virtual std::string attack(const std::string& name, double pps, std::uint64_t count) = 0;

@@ -1,6 +1,6 @@
 // What the harness asks of its Phantom end, and of the pieces beside the traffic: attacks, relay, capture.
-#include <algorithm>
 #include <mutex>
+#include <unordered_map>
 
 #include <fmt/format.h>
 
@@ -26,20 +26,26 @@ std::string LiveHarness::rekey(const std::string& session, unsigned steps) {
 }
 
 std::string LiveHarness::migrate(const std::string& session) {
-  const auto& entries = config_.end.sessions;
-  const auto entry =
-      std::find_if(entries.begin(), entries.end(), [&](const auto& e) { return e.identity.name == session; });
-  if (entry == entries.end()) return "no session is named \"" + session + "\"";
+  std::unordered_map<std::string, std::uint16_t> first_port;
+  for (const dataplane::SessionEntry& entry : config_.end.sessions) {
+    if (session == "all" || entry.identity.name == session) {
+      first_port.emplace(entry.identity.name, entry.local.port);
+    }
+  }
+  if (first_port.empty()) return "no session is named \"" + session + "\"";
   const std::lock_guard guard(end_->control().lock());
   dataplane::GatewayOperator& door = end_->control().operator_door();
   for (const dataplane::SessionView& view : door.sessions()) {
-    if (view.name != session || view.paths.empty()) continue;
+    const auto first = first_port.find(view.name);
+    if (first == first_port.end()) continue;
+    if (view.paths.empty()) return "session \"" + view.name + "\" has no path";
     session::Endpoint local = view.paths[0].ends.local;
-    const auto turn = static_cast<std::uint16_t>(local.port - entry->local.port + 1);
-    local.port = static_cast<std::uint16_t>(entry->local.port + turn % kMigrationPorts);
-    return door.path_migrate(session, 0, local, std::nullopt).message;
+    const auto turn = static_cast<std::uint16_t>(local.port - first->second + 1);
+    local.port = static_cast<std::uint16_t>(first->second + turn % kMigrationPorts);
+    const dataplane::OperatorResult result = door.path_migrate(view.name, 0, local, std::nullopt);
+    if (!result.ok()) return result.message;
   }
-  return "session \"" + session + "\" has no path";
+  return {};
 }
 
 std::string LiveHarness::attack(const std::string& name, double pps, std::uint64_t count) {
