@@ -120,6 +120,7 @@ int finish(Console& console, const AppOptions& options, int code) {
 
 std::string check_options(const AppOptions& options, const std::vector<AttackInfo>& attacks) {
   std::vector<std::string> names;
+  names.reserve(attacks.size());
   for (const AttackInfo& attack : attacks) names.push_back(attack.name);
   const std::vector<std::string> known = fact_names(names);
   for (const std::string& expression : options.assertions) {

@@ -10,7 +10,7 @@ namespace {
 
 constexpr std::size_t kMostOffered = 256;  // names that completion looks through
 
-void add(ArgumentKinds& kinds, std::string name, std::string expected,
+void add(ArgumentKinds& kinds, const std::string& name, std::string expected,
          std::function<bool(std::string_view)> fits, std::vector<std::string> offered = {}) {
   auto choices = [offered = std::move(offered)] { return offered; };
   kinds[name] = ArgumentKind{name, std::move(expected), std::move(fits), std::move(choices)};
@@ -35,6 +35,7 @@ std::function<bool(std::string_view)> whole_between(std::uint64_t least, std::ui
 std::vector<std::string> session_choices(const Harness& harness) {
   std::vector<std::string> names = {"all"};
   const std::size_t count = std::min(harness.session_count(), kMostOffered);
+  names.reserve(count + 1);
   for (std::size_t i = 0; i < count; ++i) names.push_back(harness.session_name(i));
   return names;
 }

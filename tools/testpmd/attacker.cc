@@ -249,7 +249,7 @@ unsigned Attacker::make(rte_mbuf** out, unsigned room, std::uint64_t now_tsc) {
   if (at.held_count != 0) {
     if (room < at.held_count) return 0;
     const unsigned n = at.held_count;
-    std::memcpy(out, at.held.data(), n * sizeof(*out));
+    std::copy_n(at.held.begin(), n, out);
     at.held_count = 0;
     return n;
   }

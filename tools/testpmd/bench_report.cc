@@ -63,6 +63,7 @@ Column column(const char* key, const char* title, Show show = Show::kPlain) {
 
 std::vector<Column> keys(std::initializer_list<const char*> names) {
   std::vector<Column> columns;
+  columns.reserve(names.size());
   for (const char* name : names) columns.push_back(column(name, name));
   return columns;
 }

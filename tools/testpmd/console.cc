@@ -30,6 +30,7 @@ double clock_seconds() {
 
 std::vector<std::string> names_of(const std::vector<AttackInfo>& attacks) {
   std::vector<std::string> names;
+  names.reserve(attacks.size());
   for (const AttackInfo& attack : attacks) names.push_back(attack.name);
   return names;
 }

@@ -59,6 +59,7 @@ void start_eal(const GatewayConfig& config, const std::vector<std::string>& extr
   std::vector<std::string> args = dataplane::eal_arguments(config, extra, dataplane::usable_cpus());
   std::string line;
   std::vector<char*> argv;
+  argv.reserve(args.size());
   for (std::string& arg : args) {
     line += (line.empty() ? "" : " ") + arg;
     argv.push_back(arg.data());

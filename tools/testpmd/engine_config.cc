@@ -185,6 +185,7 @@ GatewayConfig HarnessConfig::self_config() const {
 
 std::vector<dataplane::MacAddress> HarnessConfig::self_macs() const {
   std::vector<dataplane::MacAddress> macs;
+  macs.reserve(self->ports.size());
   for (std::size_t i = 0; i < self->ports.size(); ++i) {
     macs.push_back(inner_mac(1, static_cast<std::uint8_t>(i)));
   }

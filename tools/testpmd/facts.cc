@@ -31,6 +31,7 @@ void put_latency(Facts& facts, const Histogram& histogram, double unit_per_us) {
 
 std::vector<std::string> fact_names(const std::vector<std::string>& attacks) {
   std::vector<std::string> names(kPlainNames.begin(), kPlainNames.end());
+  names.reserve(names.size() + session::kDropReasons + attacks.size());
   for (std::size_t i = 1; i < session::kDropReasons; ++i) {  // 0: no reason
     names.push_back("drops." + std::string(session::kDropReasonNames[i]));
   }

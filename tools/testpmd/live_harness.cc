@@ -90,6 +90,7 @@ void LiveHarness::open_devices() {
 
 void LiveHarness::make_ends() {
   std::vector<dataplane::MacAddress> macs;
+  macs.reserve(ports_.size() + 1);
   for (std::size_t i = config_.lan ? 1 : 0; i < ports_.size(); ++i) macs.push_back(ports_[i].mac);
   macs.push_back(inner_mac(0, 1));
   end_ = std::make_unique<PhantomEnd>(config_.end_config(), "a", macs);
@@ -100,6 +101,7 @@ void LiveHarness::make_ends() {
 void LiveHarness::make_wire() {
   if (ports_.empty()) return;
   std::vector<std::string> names;
+  names.reserve(ports_.size());
   for (const dataplane::Port& port : ports_) names.push_back(port.config.name);
   capture_ = std::make_unique<Capture>(names, config_.end.cores.workers);
   if (config_.wan.empty()) return;
@@ -116,6 +118,7 @@ void LiveHarness::make_wire() {
 void LiveHarness::make_lanes() {
   const unsigned lanes = config_.end.cores.workers;
   std::vector<unsigned> owners;
+  owners.reserve(config_.end.sessions.size() + 1);
   for (const dataplane::SessionEntry& entry : config_.end.sessions) {
     owners.push_back(session::shard_of(entry.identity.id.data(), lanes));
   }

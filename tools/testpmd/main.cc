@@ -17,6 +17,7 @@ namespace {
 
 std::vector<AttackInfo> known_attacks() {
   std::vector<AttackInfo> list;
+  list.reserve(attacks().size());
   for (const AttackKind& kind : attacks()) {
     list.push_back({std::string(kind.name), std::string(kind.reason), std::string(kind.help)});
   }

@@ -160,6 +160,7 @@ std::optional<Mode> parse_mode(std::string_view word) {
 
 std::vector<std::string> mode_names() {
   std::vector<std::string> names;
+  names.reserve(std::size(kModes));
   for (const Mode mode : kModes) names.emplace_back(mode_name(mode));
   return names;
 }
