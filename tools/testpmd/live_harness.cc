@@ -214,10 +214,10 @@ std::string LiveHarness::describe() const {
   for (std::size_t i = 0; i < ports_.size(); ++i) {
     const dataplane::Port& port = ports_[i];
     rte_eth_link link{};
-    rte_eth_link_get_nowait(port.ethdev, &link);
+    const bool known = rte_eth_link_get_nowait(port.ethdev, &link) == 0;
     text += fmt::format("port {} ({}): {}, MAC {}, mtu {}, link {}", port.config.name,
                         port.config.lan ? "lan" : "wan", port.config.device, dataplane::to_text(port.mac),
-                        port.config.mtu, link.link_status == RTE_ETH_LINK_UP ? "up" : "down");
+                        port.config.mtu, known && link.link_status == RTE_ETH_LINK_UP ? "up" : "down");
     for (const dataplane::IpPrefix& prefix : port.config.addresses)
       text += fmt::format(" {}", dataplane::to_text(prefix));
     text += "\n";
