@@ -4,6 +4,7 @@
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
+#include <fstream>
 #include <map>
 #include <stdexcept>
 
@@ -79,6 +80,14 @@ std::unique_ptr<dataplane::Fib> take_fib(const std::string& name, std::uint32_t 
   return std::make_unique<dataplane::Fib>(name, routes, SOCKET_ID_ANY);
 }
 
+// Of 2 MiB pages.
+unsigned free_hugepage_megabytes() {
+  std::ifstream file("/sys/kernel/mm/hugepages/hugepages-2048kB/free_hugepages");
+  unsigned pages = 0;
+  file >> pages;
+  return 2 * pages;
+}
+
 template <typename Array>
 std::uint64_t sum(const Array& values) {
   std::uint64_t total = 0;
@@ -88,12 +97,24 @@ std::uint64_t sum(const Array& values) {
 
 }  // namespace
 
-void start_eal() {
-  static const bool started = [] {
+void start_eal(const EalOptions& options) {
+  static const bool started = [&options] {
     // On whatever CPU is free: tests run beside each other.
     const std::string cores = fmt::format("0@({})", fmt::join(dataplane::usable_cpus(), ","));
-    const char* args[] = {"test", "--no-huge", "--no-pci",    "--no-telemetry", "--no-shconf", "-m",
-                          "2048", "--lcores",  cores.c_str(), "--log-level",    "error"};
+    const std::string megabytes = std::to_string(options.megabytes);
+    const bool huge = options.hugepages && free_hugepage_megabytes() >= options.megabytes;
+    // --in-memory leaves no files behind; both say where memory comes from.
+    const char* args[] = {"test",
+                          huge ? "--in-memory" : "--no-huge",
+                          "--no-pci",
+                          "--no-telemetry",
+                          "--no-shconf",
+                          "-m",
+                          megabytes.c_str(),
+                          "--lcores",
+                          cores.c_str(),
+                          "--log-level",
+                          "error"};
     check(rte_eal_init(static_cast<int>(std::size(args)), const_cast<char**>(args)) >= 0, "EAL");
     return true;
   }();
@@ -330,7 +351,7 @@ void Gateway::make_worker(const std::string& name, const GatewayOptions& options
   session::ShardLimits limits;
   limits.sessions = options.sessions;
   limits.keys = options.keys;
-  limits.windows = options.sessions * 8;
+  limits.windows = options.sessions * options.windows_per_session;
   limits.window_bits = 1024;
   if (!options.services.empty()) {
     limits.window_bits = 8192;  // as a session expects of its peer

@@ -28,8 +28,12 @@ namespace support {
 inline constexpr unsigned kLan = 0;
 inline constexpr unsigned kWan = 1;
 
-// Starts EAL (--no-huge, --no-pci) at the first call; ends the process when that fails.
-void start_eal();
+// Starts EAL (--no-pci) at the first call, whose options count; ends the process when that fails.
+struct EalOptions {
+  unsigned megabytes = 2048;
+  bool hugepages = false;  // where so many are free; else, as without this, --no-huge
+};
+void start_eal(const EalOptions& options = {});
 
 dataplane::IpAddress ip(const std::string& text);
 dataplane::IpPrefix prefix(const std::string& text);
@@ -86,6 +90,7 @@ struct GatewayOptions {
   unsigned workers = 1;
   std::uint32_t sessions = 64;
   std::uint32_t keys = 1024;
+  std::uint32_t windows_per_session = 8;
   std::uint32_t ring_size = 512;
   std::uint16_t lan_mtu = 1500;
   std::uint32_t routes = 256;                // gateways of one name must agree on it
