@@ -107,7 +107,7 @@ void scale(benchmark::State& state) {
     sample(lane, single, run.one);
   }
   report(state, run);
-  if (lane.lost() != 0 || bed().site.gw.all_drops() != drops) state.SkipWithError("packets were dropped");
+  if (lane.wrong() != 0 || bed().site.gw.all_drops() != drops) state.SkipWithError("packets were dropped");
 }
 
 void all(benchmark::internal::Benchmark* b) {

@@ -22,7 +22,7 @@ Polled Lane::poll() {
   polled.aead = static_cast<double>(aead_clock.cycles) / kSample;
   polled.stamps = kStamp * static_cast<double>(aead_clock.calls) / kSample;
   const unsigned sent = discard_sent(bed_.site.gw, out());
-  lost_ += expected_ > sent ? expected_ - sent : 0;
+  wrong_ += expected_ > sent ? expected_ - sent : sent - expected_;
   bed_.control();
   return polled;
 }

@@ -28,8 +28,8 @@ class Lane {
   Polled poll();
   // Fresh packets through the ports alone.
   double port(Order& order);
-  // Packets that should have come out and did not; forged ones are no loss.
-  [[nodiscard]] std::uint64_t lost() const { return lost_; }
+  // Packets that should have come out and did not, or the other way round.
+  [[nodiscard]] std::uint64_t wrong() const { return wrong_; }
 
   [[nodiscard]] unsigned in() const { return way_ == Way::kSeal ? support::kLan : support::kWan; }
   [[nodiscard]] unsigned out() const { return way_ == Way::kSeal ? support::kWan : support::kLan; }
@@ -41,7 +41,7 @@ class Lane {
   Way way_;
   std::size_t bytes_;
   unsigned expected_ = kSample;
-  std::uint64_t lost_ = 0;
+  std::uint64_t wrong_ = 0;
 };
 
 // Samples of one lane in one run.
