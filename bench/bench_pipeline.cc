@@ -5,7 +5,7 @@
 // from rx_burst to tx_burst. Beside it, per sample: `port`, what rx_burst and tx_burst of the same ring ports
 // cost with nothing in between; `aead`, what the poll spent in the engine's batch call; and `raw`, ipsec-mb's
 // GCM over the same buffers and keys with nothing of ours. README.md has all counters; other rows of this
-// program are in bench_pipeline_stages.cc and bench_pipeline_trouble.cc.
+// program are in pipeline_stages.cc and pipeline_trouble.cc.
 #include <array>
 #include <map>
 #include <memory>

@@ -106,8 +106,8 @@ BENCHMARK_TEMPLATE(forged, kMixed)->Name("forged/mixed")->Apply(arguments);
 
 // ---- rekeys
 constexpr std::uint32_t kPerEpoch = 10'000;
-// Samples of a row: 200 of a session's 256 epochs.
-constexpr unsigned kRekeySamples = 200 * kPerEpoch / kSample;
+// Samples of a row: 100 of a session's 256 epochs.
+constexpr unsigned kRekeySamples = 100 * kPerEpoch / kSample;
 
 // A session that changes its epoch, or whose peer does, with control's part of it.
 class Rekeyed {
