@@ -34,7 +34,8 @@ bool same(const IpAddress& known, std::uint8_t family, const std::uint8_t* addre
 }  // namespace
 
 AdjacencyTable::AdjacencyTable(unsigned hold_packets)
-    : entries_(kMaxAdjacencies),
+    : hops_(kMaxAdjacencies),
+      addresses_(kMaxAdjacencies),
       buckets_(kBuckets),
       holds_(kHolds),
       hold_packets_(std::clamp(hold_packets, 1U, kHoldPackets)) {}
@@ -43,15 +44,14 @@ std::uint32_t AdjacencyTable::find(std::uint8_t port, std::uint8_t family,
                                    const std::uint8_t* address) const {
   for (std::size_t b = hash(port, family, address) % kBuckets; buckets_[b] != 0; b = (b + 1) % kBuckets) {
     const std::uint32_t index = buckets_[b] - 1U;
-    const Adjacency& entry = entries_[index];
-    if (entry.port == port && same(entry.address, family, address)) return index;
+    if (hops_[index].port == port && same(addresses_[index], family, address)) return index;
   }
   return session::kNone;
 }
 
 void AdjacencyTable::link(std::uint32_t index) {
-  const Adjacency& entry = entries_[index];
-  std::size_t b = hash(entry.port, entry.address.family, entry.address.bytes.data()) % kBuckets;
+  const IpAddress& address = addresses_[index];
+  std::size_t b = hash(hops_[index].port, address.family, address.bytes.data()) % kBuckets;
   while (buckets_[b] != 0) b = (b + 1) % kBuckets;
   buckets_[b] = static_cast<std::uint16_t>(index + 1);
 }
@@ -61,17 +61,18 @@ void AdjacencyTable::link(std::uint32_t index) {
 void AdjacencyTable::rebuild() {
   std::fill(buckets_.begin(), buckets_.end(), std::uint16_t{0});
   for (std::uint32_t i = 0; i < kMaxAdjacencies; ++i) {
-    if (entries_[i].state != NeighbourState::kFree) link(i);
+    if (hops_[i].state != NeighbourState::kFree) link(i);
   }
 }
 
 bool AdjacencyTable::update(const NeighbourUpdate& update, const MacAddress& port_mac) {
   if (update.adjacency >= kMaxAdjacencies || update.port >= kMaxPorts) return false;
-  Adjacency& entry = entries_[update.adjacency];
+  NextHop& entry = hops_[update.adjacency];
+  IpAddress& address = addresses_[update.adjacency];
   const bool was_linked = entry.state != NeighbourState::kFree;
-  const bool moved = entry.port != update.port || !(entry.address == update.address);
+  const bool moved = entry.port != update.port || !(address == update.address);
   const bool is_linked = update.state != NeighbourState::kFree;
-  entry.address = update.address;
+  address = update.address;
   entry.port = update.port;
   entry.state = update.state;
   std::copy(update.mac.begin(), update.mac.end(), entry.ether.begin());

@@ -24,12 +24,13 @@ inline constexpr unsigned kHoldPackets = 64;
 inline constexpr std::uint32_t kHoldRetryMs = 500;
 inline constexpr std::uint32_t kHoldTimeoutMs = 4000;
 
-struct Adjacency {
-  IpAddress address;
+// What every packet to a next hop needs, apart from the rest.
+struct NextHop {
   std::array<std::uint8_t, 14> ether{};  // destination and source MAC; the type is the packet's
   std::uint8_t port = 0;
   NeighbourState state = NeighbourState::kFree;
 };
+static_assert(sizeof(NextHop) == 16);
 
 // Packets waiting for one address on one port. They are complete but for the Ethernet header, data at the IP
 // header.
@@ -50,7 +51,8 @@ class AdjacencyTable {
 
   // Index of a neighbour, or session::kNone. `address` in network order, 4 or 16 bytes by family.
   [[nodiscard]] std::uint32_t find(std::uint8_t port, std::uint8_t family, const std::uint8_t* address) const;
-  [[nodiscard]] const Adjacency& at(std::uint32_t index) const { return entries_[index]; }
+  [[nodiscard]] const NextHop& at(std::uint32_t index) const { return hops_[index]; }
+  [[nodiscard]] const IpAddress& address(std::uint32_t index) const { return addresses_[index]; }
   // Takes over what control says; `mac` of the port is the source of its frames. False: index out of range.
   bool update(const NeighbourUpdate& update, const MacAddress& port_mac);
 
@@ -66,7 +68,8 @@ class AdjacencyTable {
  private:
   void link(std::uint32_t index);
   void rebuild();
-  std::vector<Adjacency> entries_;
+  std::vector<NextHop> hops_;
+  std::vector<IpAddress> addresses_;
   std::vector<std::uint16_t> buckets_;  // index + 1; 0: empty
   std::vector<Hold> holds_;
   unsigned hold_packets_;

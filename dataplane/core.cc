@@ -1,6 +1,7 @@
 #include "dataplane/core.h"
 
 #include <algorithm>
+#include <cstring>
 
 #include <rte_ring.h>
 
@@ -31,6 +32,7 @@ CorePort make_port(const Port& port, unsigned queue) {
   p.wan = port.config.wan;
   p.promiscuous = port.config.promiscuous;
   p.mac = port.mac;
+  std::memcpy(&p.mac_word, port.mac.data(), port.mac.size());
   p.rx_offloads = port.rx_offloads;
   p.tx_offloads = port.tx_offloads;
   return p;

@@ -50,6 +50,7 @@ struct CorePort {
   bool wan = false;
   bool promiscuous = false;
   MacAddress mac{};
+  std::uint64_t mac_word = 0;  // mac as the first six bytes of a word
   std::uint64_t rx_offloads = 0;
   std::uint64_t tx_offloads = 0;
   unsigned tx_count = 0;

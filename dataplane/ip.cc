@@ -3,8 +3,6 @@
 #include <algorithm>
 #include <cstring>
 
-#include <nmmintrin.h>
-
 namespace dataplane {
 namespace {
 
@@ -67,7 +65,7 @@ bool is_martian6(const std::uint8_t* a) {
   return high == 0 && low <= 1;  // :: and ::1
 }
 
-bool decapsulate_ecn(std::uint8_t* p, std::uint8_t family, std::uint8_t outer_class) {
+bool join_ecn(std::uint8_t* p, std::uint8_t family, std::uint8_t outer_class) {
   constexpr std::uint8_t kEct1 = 1;
   constexpr std::uint8_t kEct0 = 2;
   constexpr std::uint8_t kCe = 3;
@@ -103,15 +101,14 @@ void clamp_mss(std::uint8_t* p, std::uint8_t family, std::uint32_t bytes, std::u
   if (load_be16(mss) > largest) replace_mss(tcp, mss, largest);
 }
 
-std::uint32_t flow_hash(const std::uint8_t* p, std::uint8_t family, std::uint32_t bytes) {
-  const std::uint8_t protocol = p[family == 4 ? 9 : 6];
-  const bool has_ports = protocol == kProtoTcp || protocol == kProtoUdp;
+std::uint32_t flow_hash6(const std::uint8_t* p, std::uint32_t bytes) {
+  const std::uint8_t protocol = p[6];
   std::uint32_t ports = 0;
-  if (has_ports && !(family == 4 && is_fragment4(p))) {
-    if (const std::uint8_t* l4 = transport(p, family, bytes, 4)) std::memcpy(&ports, l4, 4);
+  if (protocol == kProtoTcp || protocol == kProtoUdp) {
+    if (const std::uint8_t* l4 = transport(p, 6, bytes, 4)) std::memcpy(&ports, l4, 4);
   }
   const std::uint64_t seed = (std::uint64_t{protocol} << 32) | ports;
-  return family == 4 ? crc(_mm_crc32_u64(0, seed), p + 12, 1) : crc(_mm_crc32_u64(0, seed), p + 8, 4);
+  return crc(_mm_crc32_u64(0, seed), p + 8, 4);
 }
 
 }  // namespace dataplane

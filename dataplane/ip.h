@@ -3,7 +3,11 @@
 // Pure functions on the bytes of one packet; `p` points to a header that check_ip accepted.
 #pragma once
 
+#include <array>
 #include <cstdint>
+#include <cstring>
+
+#include <nmmintrin.h>
 
 #include "dataplane/checksum.h"
 #include "session/wire.h"
@@ -81,9 +85,15 @@ inline const std::uint8_t* destination_of(const std::uint8_t* p, std::uint8_t fa
 // Multicast, broadcast, loopback, unspecified and (IPv4) reserved addresses, which a router never forwards
 // (RFC 1812 5.3.7, RFC 4291 2.5). Link-local IPv6 is asked for apart: it may be meant for us.
 bool is_martian6(const std::uint8_t* address);
+// By the first byte of an IPv4 address; a table, for it is asked twice of every packet.
+inline constexpr std::array<bool, 256> kMartianNet4 = [] {
+  std::array<bool, 256> martian{};
+  for (unsigned first = 0; first < 256; ++first) martian[first] = first == 0 || first == 127 || first >= 224;
+  return martian;
+}();
 inline bool is_martian(const std::uint8_t* address, std::uint8_t family) {
   if (family == 4) [[likely]]
-    return address[0] == 0 || address[0] == 127 || address[0] >= 224;
+    return kMartianNet4[address[0]];
   return is_martian6(address);
 }
 inline bool is_link_local6(const std::uint8_t* address) {
@@ -100,8 +110,12 @@ inline void decrement_ttl(std::uint8_t* p, std::uint8_t family) {
     return;
   }
   --p[8];
-  const std::uint32_t sum = std::uint32_t{session::load_be16(p + 10)} + 0x0100U;
-  session::store_be16(p + 10, static_cast<std::uint16_t>(sum + (sum >= 0xffffU ? 1U : 0U)));
+  // As the bytes lie: a sum does not depend on their order in the words (RFC 1071 2).
+  std::uint16_t field;
+  std::memcpy(&field, p + 10, 2);
+  const std::uint32_t sum = std::uint32_t{field} + 0x0001U;
+  field = static_cast<std::uint16_t>(sum + (sum >= 0xffffU ? 1U : 0U));
+  std::memcpy(p + 10, &field, 2);
 }
 
 // DSCP and ECN as one byte.
@@ -110,13 +124,32 @@ inline std::uint8_t traffic_class_of(const std::uint8_t* p, std::uint8_t family)
 }
 // RFC 6040 4.2: joins the outer ECN field into the inner header. False: the packet must be dropped (CE on a
 // packet that is not ECN capable).
-bool decapsulate_ecn(std::uint8_t* p, std::uint8_t family, std::uint8_t outer_class);
+bool join_ecn(std::uint8_t* p, std::uint8_t family, std::uint8_t outer_class);
+inline bool decapsulate_ecn(std::uint8_t* p, std::uint8_t family, std::uint8_t outer_class) {
+  return (outer_class & 3) == 0 || join_ecn(p, family, outer_class);  // "not ECT" changes nothing
+}
 
 // Lowers the MSS option of a TCP SYN so that its segments fit into IP packets of `mtu` bytes. Anything else
 // is left alone.
 void clamp_mss(std::uint8_t* p, std::uint8_t family, std::uint32_t bytes, std::uint16_t mtu);
 
 // Same value for all packets of a flow: addresses, protocol and ports; fragments without the ports.
-std::uint32_t flow_hash(const std::uint8_t* p, std::uint8_t family, std::uint32_t bytes);
+std::uint32_t flow_hash6(const std::uint8_t* p, std::uint32_t bytes);
+inline std::uint32_t flow_hash4(const std::uint8_t* p, std::uint32_t bytes) {
+  const std::uint8_t protocol = p[9];
+  std::uint32_t ports = 0;
+  const unsigned header = header_bytes4(p);
+  if ((protocol == kProtoTcp || protocol == kProtoUdp) && !is_fragment4(p) && header + 4 <= bytes)
+      [[likely]] {
+    std::memcpy(&ports, p + header, 4);
+  }
+  std::uint64_t addresses;
+  std::memcpy(&addresses, p + 12, 8);
+  const std::uint64_t seed = _mm_crc32_u64(0, (std::uint64_t{protocol} << 32) | ports);
+  return static_cast<std::uint32_t>(_mm_crc32_u64(seed, addresses));
+}
+inline std::uint32_t flow_hash(const std::uint8_t* p, std::uint8_t family, std::uint32_t bytes) {
+  return family == 4 ? flow_hash4(p, bytes) : flow_hash6(p, bytes);
+}
 
 }  // namespace dataplane

@@ -41,32 +41,53 @@ void punt_ahead(Core& core, rte_mbuf* m, std::uint32_t slot, const session::Sess
   core.punt(m, PuntReason::kEpochAhead);
 }
 
+// The key of a packet that pick_usual() does not speak for. False: it ended here.
+bool choose(Core& core, session::SessionHot& hot, OpenEntry& entry, session::RxPick& pick) {
+  pick = core.shard.pick_key(hot, entry.fields, core.now_ms);
+  if (pick.drop != DropReason::kNone) {
+    core.drop(entry.m, pick.drop);
+    return false;
+  }
+  if (pick.branch == EpochBranch::kAhead) {
+    punt_ahead(core, entry.m, entry.slot, hot);
+    return false;
+  }
+  entry.branch = pick.branch;
+  return true;
+}
+
 void prepare(Core& core, rte_mbuf* m, std::uint32_t slot, OpenBatch& batch) {
   if (slot == session::kNone) [[unlikely]]
     return core.drop(m, DropReason::kUnknownSession);
   std::uint8_t* p = data_of(m);
   session::SessionHot& hot = core.shard.hot(slot);
-  const session::RxFields fields = session::load_fields(p);
-  const session::RxPick pick = core.shard.pick_key(hot, fields, core.now_ms);
-  if (pick.drop != DropReason::kNone) [[unlikely]]
-    return core.drop(m, pick.drop);
-  if (pick.branch == EpochBranch::kAhead) [[unlikely]]
-    return punt_ahead(core, m, slot, hot);
+  OpenEntry& entry = batch.entries[batch.count];
+  entry.m = m;
+  entry.slot = slot;
+  entry.fields = session::load_fields(p);
+  entry.branch = EpochBranch::kCurrent;
+  std::uint32_t key = hot.current.recv_key;
+  const std::uint8_t* prefix = hot.current.nonce_prefix.data();
+  session::RxPick pick;
+  if (!core.shard.pick_usual(hot, entry.fields)) [[unlikely]] {
+    if (!choose(core, hot, entry, pick)) return;
+    key = pick.key;
+    prefix = pick.nonce_prefix.data();
+  }
   const std::uint32_t payload = session::load_be32(p + session::kHeaderBytes);
   if (payload < session::kTagBytes) [[unlikely]] {
     ++hot.rx_auth_failed;
     return core.drop(m, DropReason::kAuth);
   }
-  crypto::AeadJob& job = batch.jobs[batch.count];
-  job.key = core.shard.key(pick.key);
+  crypto::AeadJob& job = batch.jobs[batch.count++];
+  job.key = core.shard.key(key);
   job.aad = p;
   job.text = p + session::kPayloadOffset;
   job.text_bytes = payload - static_cast<std::uint32_t>(session::kTagBytes);
   job.aad_bytes = session::kHeaderBytes;
   job.suite = hot.suite;
-  session::build_nonce(job.nonce.data(), pick.nonce_prefix.data(), fields.epoch, fields.stream,
-                       fields.sequence, fields.path);
-  batch.entries[batch.count++] = OpenEntry{m, slot, fields, pick.branch};
+  session::build_nonce(job.nonce.data(), prefix, entry.fields.epoch, entry.fields.stream,
+                       entry.fields.sequence, entry.fields.path);
 }
 
 // The packet's acknowledgement (protocol.md 1.4 rule 2): its sequence, on its stream, mirroring its path.
@@ -140,14 +161,8 @@ void take_report(Core& core, const OpenEntry& entry, const crypto::AeadJob& job)
   core.consume(entry.m, session::ConsumedKind::kConsumedReport);
 }
 
-bool deliver(Core& core, const OpenEntry& entry, std::span<const std::uint8_t> text, Packets& inner) {
-  rte_mbuf* m = entry.m;
-  const auto text_bytes = static_cast<std::uint32_t>(text.size());
-  if ((entry.fields.flags & session::kFlagReliable) != 0) acknowledge(core, entry);
-  if (text_bytes == 0) {
-    core.consume(m, session::ConsumedKind::kConsumedEmpty);
-    return false;
-  }
+// The plaintext becomes the packet.
+void hand_on(rte_mbuf* m, const OpenEntry& entry, std::uint32_t text_bytes, Packets& inner) {
   PktMeta& md = meta(m);
   md.slot = entry.slot;
   md.flags = entry.fields.flags;
@@ -157,6 +172,15 @@ bool deliver(Core& core, const OpenEntry& entry, std::span<const std::uint8_t> t
   m->data_len = static_cast<std::uint16_t>(text_bytes);
   m->pkt_len = text_bytes;
   inner.push(m);
+}
+
+bool deliver(Core& core, const OpenEntry& entry, std::uint32_t text_bytes, Packets& inner) {
+  if ((entry.fields.flags & session::kFlagReliable) != 0) acknowledge(core, entry);
+  if (text_bytes == 0) {
+    core.consume(entry.m, session::ConsumedKind::kConsumedEmpty);
+    return false;
+  }
+  hand_on(entry.m, entry, text_bytes, inner);
   return (entry.fields.flags & session::kFlagCoalesced) != 0;
 }
 
@@ -164,7 +188,9 @@ bool deliver(Core& core, const OpenEntry& entry, std::span<const std::uint8_t> t
 bool act_stream(Core& core, StreamSession& s, const OpenEntry& entry, const session::RxOutcome& outcome,
                 std::span<const std::uint8_t> text, Packets& inner) {
   core.streams->take(core, s, outcome, entry.fields, text);
-  if (outcome.action == session::RxAction::kDeliverBundle) return deliver(core, entry, text, inner);
+  if (outcome.action == session::RxAction::kDeliverBundle) {
+    return deliver(core, entry, static_cast<std::uint32_t>(text.size()), inner);
+  }
   if (session::is_stream_data(entry.fields.flags)) {
     core.consume(entry.m, session::ConsumedKind::kConsumedStream);
   } else if (text.empty()) {
@@ -177,11 +203,10 @@ bool act_stream(Core& core, StreamSession& s, const OpenEntry& entry, const sess
   return false;
 }
 
-// After the tag verified. True when a bundle was delivered.
-bool act(Core& core, const OpenEntry& entry, const crypto::AeadJob& job, Packets& inner) {
-  ++core.stats.opened_pkts;
+// Any packet, after the tag verified. True when a bundle was delivered.
+bool act_unusual(Core& core, StreamSession* streams, const OpenEntry& entry, const crypto::AeadJob& job,
+                 Packets& inner) {
   const std::span<const std::uint8_t> text(job.text, job.text_bytes);
-  StreamSession* streams = core.streams == nullptr ? nullptr : core.streams->session(entry.slot);
   const bool has_room = streams == nullptr || streams->link.has_room(entry.fields, job.text_bytes);
   const session::RxOutcome outcome = core.shard.accept(entry.slot, entry.fields, entry.branch, job.text_bytes,
                                                        core.now_tsc, meta(entry.m).source, has_room);
@@ -192,7 +217,7 @@ bool act(Core& core, const OpenEntry& entry, const crypto::AeadJob& job, Packets
     case session::RxAction::kDeliverBundle:
       if (streams != nullptr) [[unlikely]]
         return act_stream(core, *streams, entry, outcome, text, inner);
-      return deliver(core, entry, text, inner);
+      return deliver(core, entry, job.text_bytes, inner);
     case session::RxAction::kAck:
       if (streams != nullptr) core.streams->take(core, *streams, outcome, entry.fields, text);
       core.consume(entry.m, session::ConsumedKind::kConsumedAck);
@@ -225,6 +250,19 @@ bool act(Core& core, const OpenEntry& entry, const crypto::AeadJob& job, Packets
   return false;
 }
 
+// After the tag verified. True when a bundle was delivered.
+bool act(Core& core, const OpenEntry& entry, const crypto::AeadJob& job, Packets& inner) {
+  StreamSession* streams = core.streams == nullptr ? nullptr : core.streams->session(entry.slot);
+  session::SessionHot& hot = core.shard.hot(entry.slot);
+  const std::uint32_t source = meta(entry.m).source;
+  if (streams != nullptr || job.text_bytes == 0 ||
+      !core.shard.accept_usual(hot, entry.fields, job.text_bytes, core.now_tsc, source)) [[unlikely]] {
+    return act_unusual(core, streams, entry, job, inner);
+  }
+  hand_on(entry.m, entry, job.text_bytes, inner);
+  return false;
+}
+
 }  // namespace
 
 bool open_burst(Core& core, Packets& pkts, Packets& inner) {
@@ -235,6 +273,7 @@ bool open_burst(Core& core, Packets& pkts, Packets& inner) {
   for (unsigned i = 0; i < pkts.count; ++i) prepare(core, pkts.at[i], slots[i], batch);
   pkts.count = 0;
   const std::uint64_t opened = core.aead.open_batch(batch.jobs, batch.count);
+  core.stats.opened_pkts += static_cast<unsigned>(__builtin_popcountll(opened));
   bool bundles = false;
   for (unsigned i = 0; i < batch.count; ++i) {
     if ((opened >> i & 1) != 0) [[likely]] {

@@ -66,6 +66,31 @@ bool udp_checksum_bad(const rte_mbuf* m, const std::uint8_t* p, std::uint8_t fam
   return fold_sum(pseudo + partial_sum(udp, bytes)) != 0xffff;
 }
 
+// What nearly every frame is: one segment to our MAC, IPv4 without options. Checked as by check_ethernet()
+// and enter_ip(), which see all others. False says nothing, and the frame is as it was.
+bool enter_plain_ip4(const CorePort& port, rte_mbuf* m, PktMeta& md) {
+  constexpr std::uint32_t kTypeAndVersion = 0x00450008;  // type 0x0800, then the first byte of IPv4
+  if (m->nb_segs != 1 || m->data_len < kEtherBytes + kIp4Bytes) return false;
+  const std::uint8_t* eth = data_of(m);
+  std::uint64_t to;  // and two bytes of the source
+  std::uint32_t type;
+  std::memcpy(&to, eth, 8);
+  std::memcpy(&type, eth + 12, 4);
+  if (((to ^ port.mac_word) << 16) != 0 || (type & 0x00ffffff) != kTypeAndVersion) return false;
+  const std::uint8_t* p = eth + kEtherBytes;
+  const unsigned total = load_be16(p + 2);
+  if (total < kIp4Bytes || total > m->data_len - kEtherBytes) return false;
+  const std::uint64_t device =
+      m->ol_flags & (RTE_MBUF_F_RX_IP_CKSUM_MASK | std::uint64_t{RTE_MBUF_F_RX_VLAN_STRIPPED});
+  if (device != RTE_MBUF_F_RX_IP_CKSUM_GOOD && (device != 0 || !ipv4_checksum_ok(p, kIp4Bytes))) return false;
+  m->data_off = static_cast<std::uint16_t>(m->data_off + kEtherBytes);
+  m->data_len = static_cast<std::uint16_t>(total);
+  m->pkt_len = total;
+  md.family = 4;
+  md.l3_bytes = static_cast<std::uint16_t>(total);
+  return true;
+}
+
 enum class Wan : std::uint8_t { kPhantom, kOther, kDropped };
 
 // Our UDP datagrams: header checks, then the data pointer moves to the Phantom header.
@@ -100,6 +125,24 @@ Wan enter_phantom(Core& core, rte_mbuf* m, PktMeta& md) {
   return Wan::kPhantom;
 }
 
+// The same as enter_phantom() for what enter_plain_ip4() let in. False: it may be one all the same.
+bool enter_plain_phantom(const Core& core, rte_mbuf* m, PktMeta& md) {
+  constexpr unsigned kHeaders = kIp4Bytes + kUdpBytes;
+  const std::uint8_t* p = data_of(m);
+  if (p[9] != kProtoUdp || is_fragment4(p) || md.l3_bytes < kHeaders) return false;
+  if ((m->ol_flags & RTE_MBUF_F_RX_L4_CKSUM_MASK) == RTE_MBUF_F_RX_L4_CKSUM_BAD) return false;
+  const std::uint16_t udp_bytes = load_be16(p + kIp4Bytes + 4);
+  if (udp_bytes < kUdpBytes || udp_bytes > md.l3_bytes - kIp4Bytes) return false;
+  const std::uint16_t local = core.endpoints.find(4, destination_of(p, 4), load_be16(p + kIp4Bytes + 2));
+  if (local == kNoEndpointIndex) return false;
+  md.outer_ecn = p[1];
+  note_origin(m, md, p, kIp4Bytes, local);
+  m->data_off = static_cast<std::uint16_t>(m->data_off + kHeaders);
+  m->data_len = static_cast<std::uint16_t>(udp_bytes - kUdpBytes);
+  m->pkt_len = m->data_len;
+  return true;
+}
+
 // IP on a port that only carries Phantom packets: ICMP to our addresses is answered, the rest ends here.
 void end_on_wan(Core& core, rte_mbuf* m, const PktMeta& md) {
   const std::uint8_t* p = data_of(m);
@@ -125,31 +168,47 @@ void end_group(Core& core, rte_mbuf* m, const PktMeta& md) {
   core.drop(m, martian ? DropReason::kMartian : DropReason::kNotForUs);
 }
 
+// A frame that enter_plain_ip4() did not take. False: it ended here.
+bool enter_unusual(Core& core, const CorePort& port, rte_mbuf* m, PktMeta& md) {
+  DropReason bad = check_ethernet(port, m);
+  if (bad != DropReason::kNone) {
+    core.drop(m, bad);
+    return false;
+  }
+  const std::uint8_t* eth = data_of(m);
+  const bool group = (eth[0] & 1) != 0;
+  if (load_be16(eth + 12) == kTypeArp) {
+    core.punt_local(m, PuntReason::kArp);
+    return false;
+  }
+  bad = enter_ip(m, md);
+  if (bad != DropReason::kNone) {
+    core.drop(m, bad);
+    return false;
+  }
+  if (is_nd(data_of(m), md)) {
+    restore_ethernet(m);
+    core.punt_local(m, PuntReason::kNd);
+    return false;
+  }
+  if (group) end_group(core, m, md);
+  return !group;
+}
+
 void parse_one(Core& core, const CorePort& port, rte_mbuf* m, Parsed& out) {
   PktMeta& md = meta(m);
   md.slot = session::kNone;
   md.port = port.index;
-  DropReason bad = check_ethernet(port, m);
-  if (bad != DropReason::kNone) [[unlikely]]
-    return core.drop(m, bad);
-  const std::uint8_t* eth = data_of(m);
-  const bool group = (eth[0] & 1) != 0;
-  if (load_be16(eth + 12) == kTypeArp) return core.punt_local(m, PuntReason::kArp);
-  bad = enter_ip(m, md);
-  if (bad != DropReason::kNone) [[unlikely]]
-    return core.drop(m, bad);
-  if (is_nd(data_of(m), md)) {
-    restore_ethernet(m);
-    return core.punt_local(m, PuntReason::kNd);
-  }
-  if (group) [[unlikely]]
-    return end_group(core, m, md);
-  if (port.wan) {
-    const Wan kind = enter_phantom(core, m, md);
-    if (kind == Wan::kDropped) return;
-    if (kind == Wan::kPhantom) return out.phantom.push(m);
-    if (!port.lan) return end_on_wan(core, m, md);
-  }
+  const bool plain = enter_plain_ip4(port, m, md);
+  if (!plain && !enter_unusual(core, port, m, md)) [[unlikely]]
+    return;
+  if (!port.wan) return out.ip.push(m);
+  if (plain && enter_plain_phantom(core, m, md)) [[likely]]
+    return out.phantom.push(m);
+  const Wan kind = enter_phantom(core, m, md);
+  if (kind == Wan::kDropped) return;
+  if (kind == Wan::kPhantom) return out.phantom.push(m);
+  if (!port.lan) return end_on_wan(core, m, md);
   out.ip.push(m);
 }
 

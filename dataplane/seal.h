@@ -30,6 +30,12 @@ void seal_over(Core& core, const SealEntry& entry, session::OuterTemplate& outer
 // Seals and sends everything that gathered. Called at the end of a loop and when a burst is full.
 void seal_flush(Core& core);
 
+inline void seal_push(Core& core, const SealEntry& entry) {
+  if (core.seal_count == kMaxBurst) [[unlikely]]
+    seal_flush(core);
+  core.seal[core.seal_count++] = entry;
+}
+
 // Ethernet, IPv6, UDP, Phantom header and length field.
 inline constexpr unsigned kSealHeadroom = kEtherBytes + 48 + session::kPayloadOffset;
 // Tag and the empty extensions' length.

@@ -21,7 +21,8 @@ void steer(Core& core, Packets& pkts) {
       core.drop(m, DropReason::kVersion);
       continue;
     }
-    const unsigned owner = session::shard_of(p + session::kOffSessionId, core.workers);
+    const unsigned owner =
+        core.workers == 1 ? 0 : session::shard_of(p + session::kOffSessionId, core.workers);
     if (owner == core.index) [[likely]] {
       pkts.at[kept++] = m;
     } else {

@@ -62,24 +62,51 @@ void wait_for(Core& core, rte_mbuf* m, std::uint8_t port, const IpAddress& addre
   if (core.now_ms - hold->asked_ms >= kHoldRetryMs) ask(core, *hold);
 }
 
-void send_reachable(Core& core, rte_mbuf* m, const Adjacency& to) {
-  const bool six = (data_of(m)[0] >> 4) == 6;
-  std::uint8_t* eth = reinterpret_cast<std::uint8_t*>(rte_pktmbuf_prepend(m, kEtherBytes));
-  if (eth == nullptr) [[unlikely]] {
-    core.drop(m, DropReason::kNoBuffer);
-    return;
-  }
-  std::memcpy(eth, to.ether.data(), 12);
-  session::store_be16(eth + 12, six ? 0x86dd : 0x0800);
-  if (to.port >= core.port_count) [[unlikely]]
-    return core.drop(m, DropReason::kTxRing);
-  buffer_frame(core, core.ports[to.port], m);
+// The Ethernet header as two words that overlap: bytes 0 to 7 and 6 to 13.
+struct EtherWords {
+  std::uint64_t front;
+  std::uint64_t back;
+};
+
+EtherWords ether_words(const NextHop& to, std::uint8_t family) {
+  std::uint8_t bytes[kEtherBytes];
+  std::memcpy(bytes, to.ether.data(), 12);
+  session::store_be16(bytes + 12, family == 4 ? 0x0800 : 0x86dd);
+  EtherWords words;
+  std::memcpy(&words.front, bytes, 8);
+  std::memcpy(&words.back, bytes + 6, 8);
+  return words;
 }
 
-void empty_hold(Core& core, Hold& hold, const Adjacency* to, DropReason reason) {
+inline void put_ether(rte_mbuf* m, const EtherWords& words) {
+  m->data_off = static_cast<std::uint16_t>(m->data_off - kEtherBytes);
+  m->data_len = static_cast<std::uint16_t>(m->data_len + kEtherBytes);
+  m->pkt_len = m->data_len;  // one segment, as all that leave
+  std::uint8_t* eth = data_of(m);
+  std::memcpy(eth, &words.front, 8);
+  std::memcpy(eth + 6, &words.back, 8);
+}
+
+void send_reachable(Core& core, rte_mbuf* const* packets, unsigned n, const NextHop& to,
+                    std::uint8_t family) {
+  const EtherWords words = ether_words(to, family);
+  const bool known = to.port < core.port_count;
+  CorePort& port = core.ports[known ? to.port : 0];
+  for (unsigned i = 0; i < n; ++i) {
+    rte_mbuf* m = packets[i];
+    if (!known || m->data_off < kEtherBytes) [[unlikely]] {
+      core.drop(m, known ? DropReason::kNoBuffer : DropReason::kTxRing);
+      continue;
+    }
+    put_ether(m, words);
+    buffer_frame(core, port, m);
+  }
+}
+
+void empty_hold(Core& core, Hold& hold, const NextHop* to, DropReason reason) {
   for (unsigned i = 0; i < hold.count; ++i) {
     if (to != nullptr) {
-      send_reachable(core, hold.packets[i], *to);
+      send_reachable(core, &hold.packets[i], 1, *to, hold.address.family);
     } else {
       core.drop(hold.packets[i], reason);
     }
@@ -96,21 +123,29 @@ void send_frame(Core& core, rte_mbuf* m, unsigned port_index) {
   buffer_frame(core, core.ports[port_index], m);
 }
 
-void send_to(Core& core, rte_mbuf* m, std::uint32_t index) {
-  if (index >= kMaxAdjacencies) [[unlikely]]
-    return core.drop(m, DropReason::kNoEndpoint);
-  const Adjacency& to = core.adjacencies.at(index);
-  if (to.state == NeighbourState::kReachable) [[likely]]
-    return send_reachable(core, m, to);
-  if (to.state == NeighbourState::kFree) return core.drop(m, DropReason::kNoEndpoint);
-  wait_for(core, m, to.port, to.address);
+void send_run(Core& core, rte_mbuf* const* packets, unsigned n, std::uint32_t index, std::uint8_t family) {
+  const bool known = index < kMaxAdjacencies;
+  const NextHop& to = core.adjacencies.at(known ? index : 0);
+  if (known && to.state == NeighbourState::kReachable) [[likely]]
+    return send_reachable(core, packets, n, to, family);
+  for (unsigned i = 0; i < n; ++i) {
+    if (!known || to.state == NeighbourState::kFree) {
+      core.drop(packets[i], DropReason::kNoEndpoint);
+    } else {
+      wait_for(core, packets[i], to.port, core.adjacencies.address(index));
+    }
+  }
+}
+
+void send_to(Core& core, rte_mbuf* m, std::uint32_t index, std::uint8_t family) {
+  send_run(core, &m, 1, index, family);
 }
 
 void send_to_address(Core& core, rte_mbuf* m, std::uint8_t port, std::uint8_t family,
                      const std::uint8_t* address) {
   const std::uint32_t index = core.adjacencies.find(port, family, address);
   if (index != session::kNone && core.adjacencies.at(index).state == NeighbourState::kReachable) [[likely]] {
-    return send_reachable(core, m, core.adjacencies.at(index));
+    return send_reachable(core, &m, 1, core.adjacencies.at(index), family);
   }
   IpAddress to;
   to.family = family;

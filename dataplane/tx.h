@@ -6,8 +6,10 @@
 
 namespace dataplane {
 
-// Sends an IP packet (data at the IP header) to adjacency `index`, or lets it wait there.
-void send_to(Core& core, rte_mbuf* m, std::uint32_t index);
+// Sends an IP packet (data at the IP header, of `family`) to adjacency `index`, or lets it wait there.
+void send_to(Core& core, rte_mbuf* m, std::uint32_t index, std::uint8_t family);
+// The same for packets[0, n) of one family to one next hop.
+void send_run(Core& core, rte_mbuf* const* packets, unsigned n, std::uint32_t index, std::uint8_t family);
 // Sends it to an address on a port whose link it is on.
 void send_to_address(Core& core, rte_mbuf* m, std::uint8_t port, std::uint8_t family,
                      const std::uint8_t* address);

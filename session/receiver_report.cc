@@ -15,10 +15,6 @@ constexpr std::uint64_t kFullRttPercent = 125;
 constexpr std::uint64_t kFullRttSlackNs = 1'000'000;  // a tick of either side
 constexpr std::uint32_t kFullLossPercent = 5;
 
-void store_be64(std::uint8_t* p, std::uint64_t v) {
-  store_be32(p, static_cast<std::uint32_t>(v >> 32));
-  store_be32(p + 4, static_cast<std::uint32_t>(v));
-}
 std::uint64_t load_be64(const std::uint8_t* p) {
   return std::uint64_t{load_be32(p)} << 32 | load_be32(p + 4);
 }

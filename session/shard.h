@@ -128,7 +128,12 @@ class Shard {
   // ---- receive
   // Chooses the key for an unauthenticated packet: ENCRYPTED flag, session state, epoch branch, advisory
   // window peek. Changes nothing but the catch-up budget. now_ms: worker clock, only differences matter.
-  [[nodiscard]] RxPick pick_key(SessionHot& hot, const RxFields& fields, std::uint32_t now_ms) const;
+  [[nodiscard]] RxPick pick_key(SessionHot& hot, const RxFields& fields, std::uint32_t now_ms) const {
+    if (pick_usual(hot, fields)) [[likely]] {
+      return RxPick{hot.current.recv_key, hot.current.nonce_prefix, EpochBranch::kCurrent, DropReason::kNone};
+    }
+    return pick_unusual(hot, fields, now_ms);
+  }
 
   // After the tag verified, in packet order: advance the epoch if the packet is of `next`, path gate, window
   // commit, length checks of control packets. `text_bytes`: plaintext length. `source`: source_tag of the
@@ -137,7 +142,12 @@ class Shard {
   // that the peer's repetition is new. Other packets need no room. Counters of the session are updated.
   [[nodiscard]] RxOutcome accept(std::uint32_t slot, const RxFields& fields, EpochBranch branch,
                                  std::uint32_t text_bytes, std::uint64_t now_tsc, std::uint32_t source = 0,
-                                 bool has_room = true);
+                                 bool has_room = true) {
+    if (accept_usual(hot_[slot], fields, text_bytes, now_tsc, source)) [[likely]] {
+      return RxOutcome{RxAction::kDeliver};
+    }
+    return accept_unusual(slot, fields, branch, text_bytes, now_tsc, source, has_room);
+  }
 
   // Whether control may be told of a new source now; at most so often a session that an attacker who replays
   // from many addresses cannot fill the ring. now_ms: worker clock.
@@ -154,7 +164,12 @@ class Shard {
   // Takes the next sequence of `stream` (< kTxStreams) for one packet, after the rekey decision
   // (protocol.md 6.5 with W-12: span = highest - lowest used in this epoch). A number once granted is burnt,
   // sealed or not.
-  [[nodiscard]] TxGrant grant(std::uint32_t slot, std::uint16_t stream);
+  [[nodiscard]] TxGrant grant(std::uint32_t slot, std::uint16_t stream) {
+    TxGrant grant;
+    if (grant_usual(hot_[slot], stream, grant)) [[likely]]
+      return grant;
+    return grant_unusual(slot, stream);
+  }
   // The same for a stream from kDynamicFirst on, whose counter is the caller's: one counter for one id, and
   // all ids of a session from this call alone. Its numbers are those of [first, limit) of the shared
   // reservation, kDynamicNumbers at most; kSequenceUnreserved beyond, kNoSendKey where the tunnel uses the
@@ -202,6 +217,56 @@ class Shard {
   // moments, and the session may have changed hands meanwhile.
   [[nodiscard]] PathCounts path_counts(std::uint32_t slot, std::uint8_t path) const;
 
+  // ---- the usual case
+  // What is asked of every packet and changed by nearly every one stands here, for the caller's compiler.
+  // Each is a case of its namesake above, which knows all cases: same conditions, same changes. False:
+  // nothing changed; ask that one. Packets come and go. Closing ends in Closed, or in removal, once what was
+  // under way is through.
+  [[nodiscard]] static bool is_open(LifeState state) {
+    return state == LifeState::kConnected || state == LifeState::kMigrating || state == LifeState::kClosing;
+  }
+  // A packet of the current epoch, newer than all of its stream: `current` opens it.
+  [[nodiscard]] bool pick_usual(const SessionHot& hot, const RxFields& fields) const {
+    return fields.epoch == hot.current.epoch && is_open(hot.state) &&
+           (fields.flags & (kFlagEncrypted | kFlagReliable)) == kFlagEncrypted &&
+           windows_.is_ahead(hot, fields.stream, fields.sequence);
+  }
+  // The next packet of its stream, tunnel data of the current epoch over the one known path: deliver it.
+  [[nodiscard]] bool accept_usual(SessionHot& hot, const RxFields& fields, std::uint32_t text_bytes,
+                                  std::uint64_t now_tsc, std::uint32_t source) {
+    const bool usual = fields.flags == kTunnelFlags && fields.path == 0 &&
+                       fields.epoch == hot.current.epoch && fields.epoch == hot.peer_epoch && hot.heard &&
+                       source == hot.last_source && source != 0 && (hot.session_flags & kWatched) != 0 &&
+                       (hot.validated_paths[0] & 1) != 0;
+    if (!usual || !windows_.commit_next(hot, fields.stream, fields.sequence)) return false;
+    ++hot.opens_in_epoch;
+    hot.last_rx_tsc = now_tsc;
+    ++hot.rx_pkts;
+    hot.rx_bytes += text_bytes;
+    return true;
+  }
+  // Not the first packet of its stream in the epoch; no limit of the epoch, soft or hard, is near, nor the
+  // end of the reservation, nor the point where control is to hear of it.
+  [[nodiscard]] static bool grant_usual(SessionHot& hot, std::uint16_t stream_id, TxGrant& grant) {
+    if (stream_id >= kDynamicFirst || !is_open(hot.state)) return false;
+    TxStream& stream = hot.tx[stream_id];
+    const KeyRef& current = hot.current;
+    const std::uint32_t span = stream.next - stream.epoch_first;
+    const std::uint32_t left = stream.limit - stream.next;
+    const bool usual = current.valid && current.send_key != kNone && stream.used_in_epoch &&
+                       stream.epoch_tag == current.epoch && span < hot.seq_rekey_watermark &&
+                       span < SEQ_REKEY_WATERMARK && hot.seals_in_epoch < hot.rekey_soft_limit &&
+                       hot.seals_in_epoch < kAeadMaxInvocations && left > 1 &&
+                       (stream.low_reported || ((left - 1) >> stream.low_shift) != 0);
+    if (!usual) return false;
+    grant.key = current.send_key;
+    grant.sequence = stream.next++;
+    grant.nonce_prefix = current.nonce_prefix;
+    grant.epoch = current.epoch;
+    ++hot.seals_in_epoch;
+    return true;
+  }
+
   // ---- owed to control
   // Slots with pending bits, first in first out; returns kNone when there are none. The caller clears the
   // bits it could report with `settle`; bits left put the slot back on the list.
@@ -216,6 +281,11 @@ class Shard {
 
  private:
   friend class ShardCommands;
+  [[nodiscard]] RxPick pick_unusual(SessionHot& hot, const RxFields& fields, std::uint32_t now_ms) const;
+  RxOutcome accept_unusual(std::uint32_t slot, const RxFields& fields, EpochBranch branch,
+                           std::uint32_t text_bytes, std::uint64_t now_tsc, std::uint32_t source,
+                           bool has_room);
+  [[nodiscard]] TxGrant grant_unusual(std::uint32_t slot, std::uint16_t stream);
   // Swaps to `next`; both the own decision to rekey and an authentic packet of next lead here.
   void advance_to_next(std::uint32_t slot, bool own_decision);
   void enter_epoch(SessionHot& hot, const KeyRef& entered);
@@ -274,8 +344,15 @@ std::uint32_t source_tag(const OuterTemplate& outer);
 // Writes the constant part and the numbers of a Phantom header with its length fields around `text_bytes` of
 // plaintext: header at p, plaintext at p + kPayloadOffset, tag and 4 zero bytes (ext_len) behind it.
 // `ack_delay`: the header field, 0 for the tunnel.
-void write_packet_frame(std::uint8_t* p, const SessionHot& hot, const TxGrant& grant, std::uint16_t stream,
-                        std::uint16_t flags, std::uint8_t path, std::uint32_t text_bytes,
-                        std::uint16_t ack_delay = 0);
+inline void write_packet_frame(std::uint8_t* p, const SessionHot& hot, const TxGrant& grant,
+                               std::uint16_t stream, std::uint16_t flags, std::uint8_t path,
+                               std::uint32_t text_bytes, std::uint16_t ack_delay = 0) {
+  p[kOffVersion] = kWireVersion;
+  std::memcpy(p + kOffSessionId, hot.id.data(), kSessionIdBytes);
+  store_fields(p, stream, grant.sequence, flags, ack_delay, grant.epoch, path);
+  const auto payload_bytes = static_cast<std::uint32_t>(text_bytes + kTagBytes);
+  store_be32(p + kHeaderBytes, payload_bytes);
+  store_be32(p + kPayloadOffset + payload_bytes, 0);
+}
 
 }  // namespace session

@@ -5,10 +5,6 @@
 namespace session {
 namespace {
 
-bool may_receive(LifeState state) {
-  return state == LifeState::kConnected || state == LifeState::kMigrating || state == LifeState::kClosing;
-}
-
 bool is_data(std::uint16_t flags) {
   return (flags & (kFlagAck | kFlagWindowUpdate | kFlagPathValidation)) == 0;
 }
@@ -135,10 +131,10 @@ bool Shard::pick_receive_only(const SessionHot& hot, std::uint8_t epoch, RxPick&
   return false;
 }
 
-RxPick Shard::pick_key(SessionHot& hot, const RxFields& fields, std::uint32_t now_ms) const {
+RxPick Shard::pick_unusual(SessionHot& hot, const RxFields& fields, std::uint32_t now_ms) const {
   if ((fields.flags & kFlagEncrypted) == 0) [[unlikely]]
     return reject(DropReason::kUnencrypted);
-  if (!may_receive(hot.state)) [[unlikely]]
+  if (!is_open(hot.state)) [[unlikely]]
     return reject(DropReason::kSessionClosed);
   RxPick pick;
   if (fields.epoch == hot.current.epoch) [[likely]] {
@@ -182,10 +178,8 @@ void Shard::note_authentic(std::uint32_t slot, std::uint8_t epoch) {
   }
 }
 
-// A call of its own would be felt: it is the whole of accept().
-[[gnu::always_inline]] inline RxOutcome Shard::judge(std::uint32_t slot, const RxFields& fields,
-                                                     std::uint32_t text_bytes, std::uint64_t now_tsc,
-                                                     std::uint32_t source, bool has_room) {
+RxOutcome Shard::judge(std::uint32_t slot, const RxFields& fields, std::uint32_t text_bytes,
+                       std::uint64_t now_tsc, std::uint32_t source, bool has_room) {
   SessionHot& hot = hot_[slot];
   note_authentic(slot, fields.epoch);
   const bool data = is_data(fields.flags);
@@ -232,9 +226,9 @@ void Shard::note_authentic(std::uint32_t slot, std::uint8_t epoch) {
   return outcome;
 }
 
-RxOutcome Shard::accept(std::uint32_t slot, const RxFields& fields, EpochBranch /*branch*/,
-                        std::uint32_t text_bytes, std::uint64_t now_tsc, std::uint32_t source,
-                        bool has_room) {
+RxOutcome Shard::accept_unusual(std::uint32_t slot, const RxFields& fields, EpochBranch /*branch*/,
+                                std::uint32_t text_bytes, std::uint64_t now_tsc, std::uint32_t source,
+                                bool has_room) {
   SessionHot& hot = hot_[slot];
   // A session that knows its one source has one path: what goes over path 0 is its traffic.
   const bool plain = fields.path == 0 && (fields.flags & kAsideFlags) == 0 && hot.last_source != 0;

@@ -1,16 +1,10 @@
 // Sending: sequence numbers, the rekey decision and its hard limits, packet frames.
 #include <algorithm>
-#include <cstring>
 
 #include "session/shard.h"
 
 namespace session {
 namespace {
-
-// Closing ends in Closed, or in removal, once what was under way is through.
-bool may_send(LifeState state) {
-  return state == LifeState::kConnected || state == LifeState::kMigrating || state == LifeState::kClosing;
-}
 
 // Sequences used on this stream in this epoch: highest - lowest. Ours only grow, so the first is the lowest
 // and a late low number cannot look like a wrap (W-12).
@@ -102,9 +96,9 @@ void Shard::report_low(std::uint32_t slot, unsigned entry) {
   mark_pending(slot, kPendingSeqLow);
 }
 
-TxGrant Shard::grant(std::uint32_t slot, std::uint16_t stream_id) {
+TxGrant Shard::grant_unusual(std::uint32_t slot, std::uint16_t stream_id) {
   SessionHot& hot = hot_[slot];
-  if (!may_send(hot.state)) [[unlikely]]
+  if (!is_open(hot.state)) [[unlikely]]
     return refuse(DropReason::kSessionClosed);
   if (!can_seal(hot) || !has_counter(hot, stream_id)) [[unlikely]]
     return refuse(DropReason::kNoSendKey);
@@ -152,7 +146,7 @@ void Shard::note_dynamic(std::uint32_t slot, const TxStream& counter) {
 
 TxGrant Shard::grant(std::uint32_t slot, TxStream& counter) {
   SessionHot& hot = hot_[slot];
-  if (!may_send(hot.state)) [[unlikely]]
+  if (!is_open(hot.state)) [[unlikely]]
     return refuse(DropReason::kSessionClosed);
   if (!can_seal(hot) || !claim_dynamic(slot)) [[unlikely]]
     return refuse(DropReason::kNoSendKey);
@@ -174,7 +168,7 @@ TxGrant Shard::grant(std::uint32_t slot, TxStream& counter) {
 // The span does not lead to a rekey here: the number is as old in the next epoch, and the one after (W-12).
 TxGrant Shard::reseal(std::uint32_t slot, TxStream& counter, std::uint32_t sequence, unsigned image_epoch) {
   SessionHot& hot = hot_[slot];
-  if (!may_send(hot.state)) [[unlikely]]
+  if (!is_open(hot.state)) [[unlikely]]
     return refuse(DropReason::kSessionClosed);
   if (!can_seal(hot)) [[unlikely]]
     return refuse(DropReason::kNoSendKey);
@@ -236,22 +230,6 @@ bool Shard::grant_copy(std::uint32_t slot) {
     return false;
   ++hot.seals_in_epoch;
   return true;
-}
-
-void write_packet_frame(std::uint8_t* p, const SessionHot& hot, const TxGrant& grant, std::uint16_t stream,
-                        std::uint16_t flags, std::uint8_t path, std::uint32_t text_bytes,
-                        std::uint16_t ack_delay) {
-  p[kOffVersion] = kWireVersion;
-  std::memcpy(p + kOffSessionId, hot.id.data(), kSessionIdBytes);
-  store_be16(p + kOffStream, stream);
-  store_be32(p + kOffSequence, grant.sequence);
-  store_be16(p + kOffFlags, flags);
-  store_be16(p + kOffAckDelay, ack_delay);
-  p[kOffEpoch] = grant.epoch;
-  p[kOffPath] = path;
-  const auto payload_bytes = static_cast<std::uint32_t>(text_bytes + kTagBytes);
-  store_be32(p + kHeaderBytes, payload_bytes);
-  store_be32(p + kPayloadOffset + payload_bytes, 0);
 }
 
 }  // namespace session

@@ -33,6 +33,22 @@ class StreamWindows {
   static std::size_t bytes_needed(const Limits& limits);
   void init(std::span<std::byte> memory, const Limits& limits);
 
+  // The sequence lies ahead of everything its stream's window has seen, and finding that took no search: the
+  // case of nearly every packet. False says nothing; ask peek() and commit().
+  [[nodiscard]] bool is_ahead(const SessionHot& hot, std::uint16_t stream, std::uint32_t sequence) const {
+    const ReplayState* state = direct(hot, stream);
+    return state != nullptr && sequence - state->highest - 1 < (1U << 31) - 1;
+  }
+  // Records the sequence if it is the next one of such a window. False: nothing changed; ask commit().
+  bool commit_next(const SessionHot& hot, std::uint16_t stream, std::uint32_t sequence) {
+    if (direct(hot, stream) == nullptr) return false;
+    const std::uint32_t index = hot.window[stream];
+    ReplayState& state = pool_.entry(index).state;
+    if (sequence - state.highest != 1) return false;
+    state.highest = sequence;
+    pool_.words(index)[(sequence / 64) & (pool_.bits() / 64 - 1)] |= std::uint64_t{1} << (sequence % 64);
+    return true;
+  }
   // Advisory, no change: a stream never seen is kNew.
   [[nodiscard]] ReplayVerdict peek(const SessionHot& hot, std::uint16_t stream, std::uint32_t sequence) const;
   // Decides and records. kNoRoom: the stream limit.
@@ -59,6 +75,14 @@ class StreamWindows {
   // What the index refers to: a window, or with this bit a tombstone.
   static constexpr std::uint32_t kGrave = 1U << 31;
 
+  // State of a window that is found without a search and saw a packet, or null.
+  [[nodiscard]] const ReplayState* direct(const SessionHot& hot, std::uint16_t stream) const {
+    if (stream >= kDirectRxStreams) return nullptr;
+    const std::uint32_t index = hot.window[stream];
+    if (index >= kGrave) return nullptr;
+    const ReplayState& state = pool_.entry(index).state;
+    return state.initialised ? &state : nullptr;
+  }
   [[nodiscard]] std::uint32_t find(const SessionHot& hot, std::uint16_t stream) const;
   void touch(SessionHot& hot, std::uint32_t index);
   [[nodiscard]] ReplayVerdict judge(std::uint32_t index, std::uint32_t sequence, ReplayVerdict verdict) const;

@@ -15,23 +15,16 @@ std::uint32_t tag_of(std::uint64_t hash) {
   return static_cast<std::uint32_t>(hash);
 }
 
+// Word by word and without a branch between them: nearly always all are equal.
 bool same_id(const SessionHot& hot, const std::uint8_t* session_id) {
-  return std::memcmp(hot.id.data(), session_id, kSessionIdBytes) == 0;
+  std::uint64_t known[kSessionIdBytes / 8];
+  std::uint64_t asked[kSessionIdBytes / 8];
+  std::memcpy(known, hot.id.data(), sizeof(known));
+  std::memcpy(asked, session_id, sizeof(asked));
+  return ((known[0] ^ asked[0]) | (known[1] ^ asked[1]) | (known[2] ^ asked[2]) | (known[3] ^ asked[3])) == 0;
 }
 
 }  // namespace
-
-// Two rounds of multiply and xor-shift: every input bit reaches both halves.
-std::uint64_t session_hash(const std::uint8_t* session_id) {
-  std::uint64_t h;
-  std::memcpy(&h, session_id, sizeof(h));
-  h ^= h >> 32;
-  h *= 0x9e3779b97f4a7c15ULL;
-  h ^= h >> 29;
-  h *= 0xd6e8feb86659fd93ULL;
-  h ^= h >> 32;
-  return h;
-}
 
 std::size_t SessionTable::bytes_needed(std::uint32_t sessions) {
   return std::size_t{bucket_count(sessions)} * sizeof(Bucket);
@@ -68,7 +61,12 @@ void SessionTable::find_batch(const std::uint8_t* const* session_ids, unsigned n
     const Bucket& bucket = buckets_[tag_of(hashes[i]) & mask_];
     if (bucket.slot != kNone) __builtin_prefetch(&hot_[bucket.slot]);
   }
-  for (unsigned i = 0; i < n; ++i) slots[i] = find_hashed(hashes[i], session_ids[i]);
+  for (unsigned i = 0; i < n; ++i) {
+    const Bucket& home = buckets_[tag_of(hashes[i]) & mask_];
+    const bool found =
+        home.slot != kNone && home.tag == tag_of(hashes[i]) && same_id(hot_[home.slot], session_ids[i]);
+    slots[i] = found ? home.slot : find_hashed(hashes[i], session_ids[i]);
+  }
 }
 
 bool SessionTable::insert(const std::uint8_t* session_id, std::uint32_t slot) {

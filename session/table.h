@@ -6,6 +6,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <cstring>
 #include <span>
 
 #include "session/hot.h"
@@ -13,7 +14,17 @@
 namespace session {
 
 // 64-bit mix of eight id bytes; the upper half picks the shard, the lower the bucket.
-[[nodiscard]] std::uint64_t session_hash(const std::uint8_t* session_id);
+// Two rounds of multiply and xor-shift: every input bit reaches both halves.
+[[nodiscard]] inline std::uint64_t session_hash(const std::uint8_t* session_id) {
+  std::uint64_t h;
+  std::memcpy(&h, session_id, sizeof(h));
+  h ^= h >> 32;
+  h *= 0x9e3779b97f4a7c15ULL;
+  h ^= h >> 29;
+  h *= 0xd6e8feb86659fd93ULL;
+  h ^= h >> 32;
+  return h;
+}
 
 // Owner of a session among `shards` workers. Pure: every core computes the same.
 [[nodiscard]] inline unsigned shard_of(const std::uint8_t* session_id, unsigned shards) {

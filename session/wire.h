@@ -72,6 +72,22 @@ inline void store_be32(std::uint8_t* p, std::uint32_t v) {
   std::memcpy(p, &v, 4);
 }
 
+inline void store_be64(std::uint8_t* p, std::uint64_t v) {
+  v = __builtin_bswap64(v);
+  std::memcpy(p, &v, 8);
+}
+
+// The fields behind the session id, as three wide stores.
+inline void store_fields(std::uint8_t* header, std::uint16_t stream, std::uint32_t sequence,
+                         std::uint16_t flags, std::uint16_t ack_delay, std::uint8_t epoch,
+                         std::uint8_t path) {
+  static_assert(kOffSequence == kOffStream + 2 && kOffFlags == kOffStream + 6);
+  static_assert(kOffAckDelay == kOffStream + 8 && kOffEpoch == kOffStream + 10 &&
+                kOffPath == kOffStream + 11);
+  store_be64(header + kOffStream, std::uint64_t{stream} << 48 | std::uint64_t{sequence} << 16 | flags);
+  store_be32(header + kOffAckDelay, std::uint32_t{ack_delay} << 16 | std::uint32_t{epoch} << 8 | path);
+}
+
 // A header in host form, for control code and tests. The fast path reads fields in place.
 struct Header {
   std::uint8_t version = kWireVersion;
@@ -111,10 +127,8 @@ inline bool parse_frame(std::span<const std::uint8_t> datagram, Frame& out) {
 inline void build_nonce(std::uint8_t* out12, const std::uint8_t* prefix4, std::uint8_t epoch,
                         std::uint16_t stream, std::uint32_t sequence, std::uint8_t path) {
   std::memcpy(out12, prefix4, 4);
-  out12[4] = epoch;
-  store_be16(out12 + 5, stream);
-  store_be32(out12 + 7, sequence);
-  out12[11] = path;
+  store_be64(out12 + 4,
+             std::uint64_t{epoch} << 56 | std::uint64_t{stream} << 40 | std::uint64_t{sequence} << 8 | path);
 }
 
 }  // namespace session
