@@ -223,8 +223,17 @@ inline bool enter_usual4(Core& core, rte_mbuf* m, std::uint32_t slot) {
   const std::uint64_t streams = hot.tx_streams;
   const std::uint64_t flow = flow_hash4(p, md.l3_bytes);
   const auto stream = static_cast<std::uint16_t>(1 + ((flow * streams) >> 32));
+  core.shard.prefetch_send_stream(slot, stream);
   seal_push(core, SealEntry{m, slot, stream, session::kTunnelFlags, 0, Via::kStream});
   return true;
+}
+
+// The sessions of a burst before they are used.
+void prefetch(const Core& core, const Hop* hops, unsigned n) {
+  for (unsigned i = 0; i < n; ++i) {
+    const bool own = hops[i].kind() == HopKind::kSession && hops[i].shard() == core.index;
+    if (own && hops[i].value() < core.shard.limits().sessions) core.shard.prefetch_send(hops[i].value());
+  }
 }
 
 // Fits, TTL checked: onto a stream of its flow.
@@ -301,6 +310,7 @@ void route(Core& core, Packets& pkts) {
     if (pkts.count == 0) return;
     look_up_mixed(core, pkts, false, hops);
   }
+  if (core.shard.has_many()) prefetch(core, hops, pkts.count);
   for (unsigned i = 0; i < pkts.count;) {
     const Hop hop = hops[i];
     const bool own = hop.kind() == HopKind::kSession && hop.shard() == core.index;

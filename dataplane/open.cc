@@ -23,14 +23,30 @@ struct OpenEntry {
 
 struct OpenBatch {
   crypto::AeadJob jobs[kMaxBurst];
-  OpenEntry entries[kMaxBurst];
+  union {  // of 64 the first `count` mean something; nobody waits for the others to be set to zero
+    OpenEntry entries[kMaxBurst];
+  };
   unsigned count = 0;
+  OpenBatch() {}
 };
 
 void look_up(const Core& core, Packets& pkts, std::uint32_t* slots) {
   const std::uint8_t* ids[kMaxBurst];
   for (unsigned i = 0; i < pkts.count; ++i) ids[i] = data_of(pkts.at[i]) + session::kOffSessionId;
   core.shard.find_batch(ids, pkts.count, slots);
+}
+
+// Two passes, for the second asks for what the lines of the first tell.
+void prefetch(const Core& core, Packets& pkts, const std::uint32_t* slots) {
+  for (unsigned i = 0; i < pkts.count; ++i) {
+    if (slots[i] != session::kNone) core.shard.prefetch_receive(slots[i]);
+  }
+  for (unsigned i = 0; i < pkts.count; ++i) {
+    const std::uint8_t* p = data_of(pkts.at[i]);
+    if (slots[i] == session::kNone) continue;
+    core.shard.prefetch_window(slots[i], session::load_be16(p + session::kOffStream),
+                               session::load_be32(p + session::kOffSequence));
+  }
 }
 
 // Ahead of what the worker has keys for: control looks at it and gives it back.
@@ -270,6 +286,7 @@ bool open_burst(Core& core, Packets& pkts, Packets& inner) {
   std::uint32_t slots[kMaxBurst];
   OpenBatch batch;
   look_up(core, pkts, slots);
+  if (core.shard.has_many()) prefetch(core, pkts, slots);
   for (unsigned i = 0; i < pkts.count; ++i) prepare(core, pkts.at[i], slots[i], batch);
   pkts.count = 0;
   const std::uint64_t opened = core.aead.open_batch(batch.jobs, batch.count);

@@ -217,6 +217,33 @@ class Shard {
   // moments, and the session may have changed hands meanwhile.
   [[nodiscard]] PathCounts path_counts(std::uint32_t slot, std::uint8_t path) const;
 
+  // ---- ahead of use: asking for lines early is what many sessions cost least with
+  // Up to here the lines of live sessions are in the caches anyway, and asking costs more than it gains.
+  static constexpr std::uint32_t kFewSessions = 1024;
+  [[nodiscard]] bool has_many() const { return table_.count() > kFewSessions; }
+  // What sending a packet touches, but for its stream's counter.
+  void prefetch_send(std::uint32_t slot) const {
+    const auto* line = reinterpret_cast<const std::byte*>(&hot_[slot]);
+    __builtin_prefetch(line);
+    __builtin_prefetch(line + offsetof(SessionHot, validated_paths));
+    __builtin_prefetch(line + offsetof(SessionHot, tx_pkts));
+    __builtin_prefetch(line + offsetof(SessionHot, outer));
+  }
+  void prefetch_send_stream(std::uint32_t slot, std::uint16_t stream) const {
+    __builtin_prefetch(&hot_[slot].tx[stream % kTxStreams]);
+  }
+  // What receiving one touches; the window's own lines once those are there.
+  // find_batch() asked for the first line.
+  void prefetch_receive(std::uint32_t slot) const {
+    const auto* line = reinterpret_cast<const std::byte*>(&hot_[slot]);
+    __builtin_prefetch(line + offsetof(SessionHot, validated_paths));
+    __builtin_prefetch(line + offsetof(SessionHot, rx_pkts));
+    __builtin_prefetch(line + offsetof(SessionHot, window));
+  }
+  void prefetch_window(std::uint32_t slot, std::uint16_t stream, std::uint32_t sequence) const {
+    windows_.prefetch(hot_[slot], stream, sequence);
+  }
+
   // ---- the usual case
   // What is asked of every packet and changed by nearly every one stands here, for the caller's compiler.
   // Each is a case of its namesake above, which knows all cases: same conditions, same changes. False:

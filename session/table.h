@@ -41,6 +41,7 @@ class SessionTable {
   void find_batch(const std::uint8_t* const* session_ids, unsigned n, std::uint32_t* slots) const;
   bool insert(const std::uint8_t* session_id, std::uint32_t slot);  // false: full or already there
   bool erase(const std::uint8_t* session_id);
+  [[nodiscard]] std::uint32_t count() const { return count_; }
 
  private:
   struct Bucket {
