@@ -171,20 +171,29 @@ class Rekeyed {
   unsigned rekeys_ = 0;
 };
 
+// Of the session that rekeys, each beside the sample of the other one just before.
 struct RekeySamples {
-  Samples clean, quiet, swap, after;  // `after`: the sample with control's messages about the new epoch
+  struct Kind {
+    Samples poll, extra;
+    void add(double cycles, double clean_cycles) {
+      poll.add(cycles);
+      extra.add(cycles - clean_cycles);
+    }
+  };
+  Samples clean;
+  Kind quiet, swap, after;
 
-  // What a rekey adds to two samples, of what 10,000 packets take.
-  static double cost(double clean, double swap, double after) {
-    return (swap + after - 2 * clean) * kSample / (kPerEpoch * clean);
+  // What a rekey adds to two samples, of what an epoch takes.
+  [[nodiscard]] double cost() const {
+    const double extra = swap.extra.median() + after.extra.median() - 2 * quiet.extra.median();
+    return extra * kSample / (kPerEpoch * clean.median());
   }
   void report(benchmark::State& state) const {
     put(state, "clean", clean);
-    put(state, "quiet", quiet);
-    put(state, "swap", swap);
-    put(state, "after", after);
-    state.counters["cost"] = cost(clean.median(), swap.median(), after.median());
-    state.counters["cost_min"] = cost(clean.least(), swap.least(), after.least());
+    put(state, "quiet", quiet.poll);
+    put(state, "swap", swap.poll);
+    put(state, "after", after.poll);
+    state.counters["cost"] = cost();
   }
 };
 
@@ -200,11 +209,12 @@ void rekey(benchmark::State& state) {
   bool after = false;
   for (auto _ : state) {
     lane.feed(order);
-    samples.clean.add(lane.poll().poll);
+    const double clean = lane.poll().poll;
+    samples.clean.add(clean);
     rekeyed.feed();
     const double cycles = lane.poll().poll;
     const bool swapped = rekeyed.control();
-    (swapped ? samples.swap : after ? samples.after : samples.quiet).add(cycles);
+    (swapped ? samples.swap : after ? samples.after : samples.quiet).add(cycles, clean);
     after = swapped;
   }
   samples.report(state);
