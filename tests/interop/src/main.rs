@@ -11,6 +11,7 @@ mod peer;
 mod pump;
 mod responder;
 mod secret;
+mod speed;
 mod threads;
 mod wire;
 
@@ -19,7 +20,7 @@ use serde_json::Value;
 use std::io::Write;
 
 const USAGE: &str =
-    "usage: phantom-interop packet|pump-initiator|pump-responder|echo|pattern --option value ...; see README.md";
+    "usage: phantom-interop packet|pump-initiator|pump-responder|echo|pattern|speed --option value ...; see README.md";
 const PACKET: [&str; 6] = ["bind", "peer", "id", "secret-file", "role", "suite"];
 const PUMP: [&str; 11] = [
     "bind",
@@ -58,6 +59,7 @@ fn run() -> Result<Option<Value>, Failure> {
         Some("pump-responder") => pump(Options::parse(words, &PUMP)?, true).map(Some),
         Some("echo") => echo::run(&Options::parse(words, &ECHO)?).map(Some),
         Some("pattern") => print_pattern(&Options::parse(words, &["mib"])?).map(|()| None),
+        Some("speed") => speed::run(&Options::parse(words, &["bytes", "millis"])?).map(Some),
         _ => Err(USAGE.into()),
     }
 }
