@@ -24,9 +24,10 @@ MODIFIERS = re.compile(r"/(manual_time|real_time|process_time|threads:\d+|iterat
 # build what they measure.
 Plan = collections.namedtuple("Plan", "rows seconds rounds arguments", defaults=(".", 0.05, 99, ()))
 AEAD_QUICK = r"^(seal|open)/gcm/.*/bytes:(64|512|1420)/keys:(1|65536)/batch:32$"
+PIPELINE_QUICK = r"^(seal|open)/|^stages/.*/sessions:1$|^forged/.*/bytes:64/|^rekey/.*/bytes:64"
 QUICK = {
     "aead": Plan(AEAD_QUICK, 0.03),
-    "pipeline": Plan(seconds=0.1, rounds=3),
+    "pipeline": Plan(PIPELINE_QUICK, 0.05, 3),
     "scale": Plan(seconds=0.1, rounds=1),
     "stream": Plan(seconds=0.03),
     "table": Plan(seconds=0.01, rounds=2),

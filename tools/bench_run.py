@@ -21,6 +21,7 @@ sys.path.insert(0, os.path.join(ROOT, "tests", "support"))
 
 import bench_machine  # noqa: E402
 import bench_numbers  # noqa: E402
+import bench_peers  # noqa: E402
 import bench_picture  # noqa: E402
 import bench_programs  # noqa: E402
 import bench_targets  # noqa: E402
@@ -33,7 +34,9 @@ QUICK_PROGRAMS_S, QUICK_PEERS_S = 6 * 60, 6 * 60  # at most; building and instal
 FULL_PROGRAMS_S, FULL_PEERS_S = 45 * 60, 45 * 60
 BUILD_LIMIT_S = 1800
 SETUP_LIMIT_S = 1800
+BESIDE_PEERS = ("dataplane/phantom-gateway", "bench/bench_aead", "bench/bench_pipeline")
 COULD_NOT = 2
+PEERS = bench_peers.NAMES
 
 
 def say(text):
@@ -80,9 +83,6 @@ def chosen(parser, options, names):
     return [name for name in names if name in wanted], [name for name in PEERS if name in wanted]
 
 
-PEERS = ("testpmd", "crypto-perf", "openssl", "ipsec-secgw", "crate")
-
-
 def place_of_report(options, build):
     """Path of the JSON; the others have other endings."""
     if not options.json:
@@ -106,7 +106,8 @@ def prepare(lab, options, build):
         if bench_programs.run_group([os.path.join(TOOLS, "setup"), *words], SETUP_LIMIT_S, log) != 0:
             raise ProgramError(f"tools/setup failed: {bench_programs.last_line(log)}")
     wanted = [f"bench/{bench_programs.PREFIX}{name}" for name in options.programs]
-    wanted += ["dataplane/phantom-gateway"] if options.peer_names else []
+    if options.peer_names:
+        wanted += [name for name in BESIDE_PEERS if name not in wanted]
     if not options.no_build:
         say(f"building {len(wanted)} programs in {build}")
         bench_programs.build_programs(ROOT, build, wanted, log, BUILD_LIMIT_S)
@@ -119,20 +120,22 @@ def run(lab, options, build, command):
     missing = prepare(lab, options, build)
     measuring = time.monotonic()
     turns = Turns(lab, build, options.quick, say)
-    for name in missing:
+    for name in [name for name in missing if name.startswith("bench/")]:
         turns.problem(name.removeprefix("bench/" + bench_programs.PREFIX), f"there is no program {name} in {build}")
     there = [name for name in options.programs if f"bench/{bench_programs.PREFIX}{name}" not in missing]
     rounds = options.rounds or bench_programs.ROUNDS[options.quick]
     turns.run(there, rounds, measuring + (QUICK_PROGRAMS_S if options.quick else FULL_PROGRAMS_S))
     rows = turns.rows.listed()
-    peers = []
-    problems = turns.problems + [{"what": f"{row['program']} {row['name']}", "why": row["error"]}
+    peers = bench_peers.Peers(lab, build, options, machine["tsc_hz"], say)
+    if options.peer_names:
+        peers.run(QUICK_PEERS_S if options.quick else FULL_PEERS_S)
+    problems = turns.problems + peers.problems + [{"what": f"{row['program']} {row['name']}", "why": row["error"]}
                                  for row in rows if "error" in row]
     return {"format": FORMAT, "command": command, "quick": options.quick, "rounds": rounds,
             "seconds": round(time.monotonic() - measuring, 1), "seconds_before": round(measuring - began, 1),
             "machine": machine, "versions": bench_machine.versions(build), "context": turns.rows.context, "rows": rows,
-            "ratios": bench_numbers.ratios(rows), "peers": peers, "problems": problems,
-            "targets": bench_targets.measure(rows, peers, problems)}
+            "ratios": bench_numbers.ratios(rows), "peers": peers.entries, "problems": problems,
+            "targets": bench_targets.measure(rows, peers.entries, problems)}
 
 
 def write(path, text):

@@ -19,7 +19,8 @@ REKEY_COST = 0.02
 SESSION_BYTES = 4096
 SESSION_US = 20
 STALL_US = 10
-FORGED = ("current", "unknown", "ahead", "replayed")
+FORGED = {"tag": "current epoch", "unknown": "unknown session", "ahead": "epoch ahead", "replay": "replayed",
+          "mixed": "all kinds in turn"}
 
 
 class Unmeasured(Exception):
@@ -79,6 +80,31 @@ def of_one_session(found, way):
     return share["min"], share["median"]
 
 
+def worst_rate(found, kind):
+    """Rate under forgeries by that of clean traffic, of the row where it is least."""
+    shares = []
+    for counters in found.matching("bench_pipeline", f"^forged/{kind}/"):
+        clean = {"rate": counters["clean"], "rate_min": counters.get("clean_min", counters["clean"])}
+        half = {"rate": counters["forged"], "rate_min": counters.get("forged_min", counters["forged"])}
+        shares.append(ratio(clean, half, "rate"))
+    worst = min(shares, key=lambda share: share["min"])
+    return worst["min"], worst["median"]
+
+
+def rekey_cost(found, way):
+    """Share of throughput lost, of the row where it is most."""
+    rows = found.matching("bench_pipeline", f"^rekey/{way}/")
+    return max((quiet(counters, "cost"), counters["cost"]["median"]) for counters in rows)
+
+
+def rekey_loss(found):
+    """Packets lost: a row that loses one ends in an error instead of figures."""
+    rows = found.matching("bench_pipeline", "^rekey/")
+    if not all(counters["rekeys"]["min"] > 0 for counters in rows):
+        raise Unmeasured("a row of bench_pipeline rekey/ had no rekeys")
+    return 0, 0
+
+
 def targets():
     """All of them: name, unit, whether the bound is the most or the least, bound, and how to measure it."""
     for way in WAYS:
@@ -104,6 +130,13 @@ def targets():
     for way in WAYS:
         yield (f"rate with 1,000,000 sessions at random by that with one, {way}, 64 B", "times", "at least", MILLION_RATE,
                lambda found, way=way: of_one_session(found, way))
+    for way in WAYS:
+        yield (f"throughput lost to a rekey every 10,000 packets, {way}", "share", "at most", REKEY_COST,
+               lambda found, way=way: rekey_cost(found, way))
+    yield "packets lost to a rekey every 10,000 packets", "packets", "at most", 0, rekey_loss
+    for kind, text in FORGED.items():
+        yield (f"packets per second with half the traffic forged ({text}) by clean", "times", "at least", 1,
+               lambda found, kind=kind: worst_rate(found, kind))
 
 
 def measure(rows, peers, problems):
