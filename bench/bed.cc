@@ -140,6 +140,8 @@ Bed::Bed(const std::string& name, std::uint32_t room)
       first_(epoch_keys(0)),
       second_(epoch_keys(1)) {
   if (room > kMostSessions) throw std::invalid_argument("more sessions than there are addresses of hosts");
+  session::ShardCommands(site.gw.shard()).remove(site.session.slot, site.session.generation);
+  give_back_keys();
   site.gw.topology().fib->add(prefix4(kNear, 12), Hop::make(HopKind::kGateway, 0, kLanAdjacency));
 }
 
@@ -203,8 +205,11 @@ void Bed::add(std::uint32_t i, std::uint64_t soft_limit) {
 }
 
 void Bed::remove(std::uint32_t i) {
-  session::ShardCommands commands(site.gw.shard());
-  commands.remove(slot(i), generation_[i]);
+  session::ShardCommands(site.gw.shard()).remove(slot(i), generation_[i]);
+  give_back_keys();
+}
+
+void Bed::give_back_keys() {
   for (std::uint32_t key = session::kNone; site.gw.shard().retired_front(key);) {
     site.gw.poll(0);
     control();

@@ -6,7 +6,8 @@
 // nothing of the gateway's sessions, which come as cold into a sample as their turn makes them.
 //
 //   host i behind us   10.64.0.0 + i, through adjacency 1 of the LAN
-//   host i behind it   10.128.0.0 + i, routed into session i, which is slot i + 1 (slot 0 is the site's own)
+//   host i behind it   10.128.0.0 + i, routed into session i, which is slot i + 1
+// The site's own session is taken away, so that there are as many sessions as were installed.
 #pragma once
 
 #include <cstdint>
@@ -64,7 +65,7 @@ class Bed {
   // Bytes of memory that a bed with so much room takes.
   static std::size_t bytes_needed(std::uint32_t room);
   // Of EAL's own memory beside that: packets and tables of routes.
-  static unsigned eal_megabytes(std::uint32_t room) { return 450 + room * 3 / 4000; }
+  static unsigned eal_megabytes(std::uint32_t room) { return 300 + room * 3 / 4000; }
 
   // Sessions 0 .. n - 1 are there afterwards, with keys for two epochs and a route each.
   void install(std::uint32_t n);
@@ -101,6 +102,7 @@ class Bed {
 
  private:
   void route(std::uint32_t i);
+  void give_back_keys();
   session::SessionInit init_of(std::uint32_t i, std::uint64_t soft_limit);
   std::uint8_t* outer(std::uint8_t* frame, std::size_t udp_payload) const;
 

@@ -18,22 +18,19 @@
 
 namespace bench {
 
-Bed& pipeline_bed() {
-  static Bed bed("p", kPipelineSessions + 1);
-  bed.warm(kPipelineSessions);
-  return bed;
+PipelineBed::PipelineBed(std::uint32_t sessions)
+    : bed(sessions == 1 ? "p" : "q", sessions + 1), order(sessions) {
+  bed.warm(sessions);
 }
 
-Order& pipeline_order(std::uint32_t sessions) {
-  static std::map<std::uint32_t, std::unique_ptr<Order>> orders;
-  std::unique_ptr<Order>& found = orders[sessions];
-  if (!found) found = std::make_unique<Order>(sessions);
+PipelineBed& pipeline_bed(std::uint32_t sessions) {
+  static std::map<std::uint32_t, std::unique_ptr<PipelineBed>> beds;
+  std::unique_ptr<PipelineBed>& found = beds[sessions];
+  if (!found) found = std::make_unique<PipelineBed>(sessions);
   return *found;
 }
 
 namespace {
-
-using support::kWan;
 
 class RawImb {
  public:
@@ -115,8 +112,7 @@ void report(benchmark::State& state, const LaneSamples& lane, const Samples& raw
 template <Lane::Way kWay>
 void whole(benchmark::State& state) {
   const auto bytes = static_cast<std::size_t>(state.range(0));
-  Bed& bed = pipeline_bed();
-  Order& order = pipeline_order(static_cast<std::uint32_t>(state.range(1)));
+  auto& [bed, order] = pipeline_bed(static_cast<std::uint32_t>(state.range(1)));
   const std::uint64_t drops = bed.site.gw.all_drops();
   Lane lane(bed, kWay, bytes);
   LaneSamples samples;
@@ -147,7 +143,7 @@ BENCHMARK_TEMPLATE(whole, Lane::Way::kOpen)
 int main(int argc, char** argv) {
   benchmark::Initialize(&argc, argv);
   if (benchmark::ReportUnrecognizedArguments(argc, argv)) return 1;
-  support::start_eal({bench::Bed::eal_megabytes(bench::kPipelineSessions), true});
+  support::start_eal({2 * bench::Bed::eal_megabytes(bench::kPipelineSessions), true});
   benchmark::AddCustomContext("eal_memory", rte_eal_has_hugepages() != 0 ? "hugepages" : "no-huge");
   benchmark::RunSpecifiedBenchmarks();
   benchmark::Shutdown();

@@ -1,4 +1,4 @@
-// The bed that all parts of bench_pipeline share.
+// The beds that all parts of bench_pipeline share.
 #pragma once
 
 #include "bench/lane.h"
@@ -6,12 +6,14 @@
 namespace bench {
 
 inline constexpr std::uint32_t kPipelineSessions = 1024;
-// Beside them: one that rekeys, added by the row that wants it.
-inline constexpr std::uint32_t kRekeyed = kPipelineSessions;
 
-// With all kPipelineSessions installed and warm.
-Bed& pipeline_bed();
-// 1 or kPipelineSessions of them in turn.
-Order& pipeline_order(std::uint32_t sessions);
+// A gateway with 1 or kPipelineSessions, all warm, and room for one more that a row adds for itself. Not one
+// gateway for both: how many it has decides what the worker does ahead of use.
+struct PipelineBed {
+  explicit PipelineBed(std::uint32_t sessions);
+  Bed bed;
+  Order order;
+};
+PipelineBed& pipeline_bed(std::uint32_t sessions);
 
 }  // namespace bench

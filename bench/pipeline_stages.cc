@@ -4,7 +4,10 @@
 // Counters are cycles a packet, medians and minima of samples of 256, without what looking at the clock
 // costs; `sum` is all of them, `poll` the worker's own loop on the same kind of packets in the same run. What
 // `sum` is above it is what stages lose when they cannot overlap.
+#include <algorithm>
 #include <array>
+#include <map>
+#include <memory>
 
 #include <rte_ethdev.h>
 
@@ -151,24 +154,26 @@ struct StageSamples {
   }
 };
 
-Stages& stages() {
-  static Stages s(pipeline_bed().site);
-  return s;
+Stages& stages_of(std::uint32_t sessions) {
+  static std::map<std::uint32_t, std::unique_ptr<Stages>> all;
+  std::unique_ptr<Stages>& found = all[sessions];
+  if (!found) found = std::make_unique<Stages>(pipeline_bed(sessions).bed.site);
+  return *found;
 }
 
 template <Lane::Way kWay>
 void each_stage(benchmark::State& state) {
-  Bed& bed = pipeline_bed();
+  auto& [bed, order] = pipeline_bed(static_cast<std::uint32_t>(state.range(1)));
+  Stages& stages = stages_of(static_cast<std::uint32_t>(state.range(1)));
   Lane lane(bed, kWay, static_cast<std::size_t>(state.range(0)));
-  Order& order = pipeline_order(static_cast<std::uint32_t>(state.range(1)));
   StageSamples samples;
   Samples poll;
   unsigned sent = kSample;
   for (auto _ : state) {
     lane.feed(order);
-    stages().take();
-    for (unsigned at = 0; at < kSample; at += kBurst) stages().loop();
-    samples.add(stages().take());
+    stages.take();
+    for (unsigned at = 0; at < kSample; at += kBurst) stages.loop();
+    samples.add(stages.take());
     sent = std::min(sent, discard_sent(bed.site.gw, lane.out()));
     lane.feed(order);
     poll.add(lane.poll().poll);

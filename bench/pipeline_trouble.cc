@@ -30,8 +30,8 @@ class Forger {
 
   // kSample packets into the WAN ring, genuine and forged in turn.
   void feed(Order& order, Forgery kind) {
-    settled_.resize(kPipelineSessions);
-    for (std::uint32_t i = 0; i < kPipelineSessions; ++i) settled_[i] = bed_.next_sequence(i);
+    settled_.resize(order.sessions());
+    for (std::uint32_t i = 0; i < order.sessions(); ++i) settled_[i] = bed_.next_sequence(i);
     for (unsigned n = 0; n < kSample; n += 2) {
       packets_[n] = bed_.sealed(order.next(), bytes_);
       const auto now = kind == kMixed ? static_cast<Forgery>(n / 2 % kMixed) : kind;
@@ -70,9 +70,8 @@ class Forger {
 
 template <Forgery kKind>
 void forged(benchmark::State& state) {
-  Bed& bed = pipeline_bed();
+  auto& [bed, order] = pipeline_bed(static_cast<std::uint32_t>(state.range(1)));
   const auto bytes = static_cast<std::size_t>(state.range(0));
-  Order& order = pipeline_order(static_cast<std::uint32_t>(state.range(1)));
   Lane lane(bed, Lane::Way::kOpen, bytes);
   Forger forger(bed, bytes);
   Samples clean, half;
@@ -112,19 +111,20 @@ constexpr unsigned kRekeySamples = 100 * kPerEpoch / kSample;
 // A session that changes its epoch, or whose peer does, with control's part of it.
 class Rekeyed {
  public:
-  Rekeyed(Bed& bed, Lane::Way way, std::size_t bytes) : bed_(bed), way_(way), bytes_(bytes) {
-    bed.add(kRekeyed, way == Lane::Way::kSeal ? kPerEpoch : session::REKEY_SOFT_LIMIT);
+  Rekeyed(Bed& bed, Lane::Way way, std::size_t bytes)
+      : bed_(bed), session_(bed.room() - 1), way_(way), bytes_(bytes) {
+    bed.add(session_, way == Lane::Way::kSeal ? kPerEpoch : session::REKEY_SOFT_LIMIT);
     sending_ = bed.epoch_keys(0);
     advances_ = bed.advances();
   }
-  ~Rekeyed() { bed_.remove(kRekeyed); }
+  ~Rekeyed() { bed_.remove(session_); }
   Rekeyed(const Rekeyed&) = delete;
   Rekeyed& operator=(const Rekeyed&) = delete;
 
   void feed() {
     for (unsigned n = 0; n < kSample; ++n) {
       if (way_ == Lane::Way::kSeal) {
-        bed_.site.gw.receive(support::kLan, bed_.plain(kRekeyed, bytes_));
+        bed_.site.gw.receive(support::kLan, bed_.plain(session_, bytes_));
       } else {
         bed_.site.gw.receive(kWan, from_peer());
       }
@@ -138,10 +138,10 @@ class Rekeyed {
     if (bed_.advances() == advances_) return false;
     advances_ = bed_.advances();
     ++rekeys_;
-    const std::uint8_t epoch = bed_.site.gw.shard().hot(Bed::slot(kRekeyed)).current.epoch;
+    const std::uint8_t epoch = bed_.site.gw.shard().hot(Bed::slot(session_)).current.epoch;
     dataplane::Message message;
-    message.slot = Bed::slot(kRekeyed);
-    message.generation = bed_.generation(kRekeyed);
+    message.slot = Bed::slot(session_);
+    message.generation = bed_.generation(session_);
     message.kind = dataplane::MessageKind::kRetirePrevious;
     message.a = static_cast<std::uint8_t>(epoch - 1);
     bed_.site.gw.command(0, message);
@@ -159,10 +159,11 @@ class Rekeyed {
       sending_ = bed_.epoch_keys(static_cast<std::uint8_t>(sending_->epoch + 1));
       in_epoch_ = 1;
     }
-    return bed_.sealed(kRekeyed, bytes_, bed_.next_sequence(kRekeyed)++, *sending_);
+    return bed_.sealed(session_, bytes_, bed_.next_sequence(session_)++, *sending_);
   }
 
   Bed& bed_;
+  std::uint32_t session_;
   Lane::Way way_;
   std::size_t bytes_;
   std::unique_ptr<EpochKeys> sending_;
@@ -199,10 +200,9 @@ struct RekeySamples {
 
 template <Lane::Way kWay>
 void rekey(benchmark::State& state) {
-  Bed& bed = pipeline_bed();
+  auto& [bed, order] = pipeline_bed(1);
   const auto bytes = static_cast<std::size_t>(state.range(0));
   Lane lane(bed, kWay, bytes);
-  Order& order = pipeline_order(1);
   Rekeyed rekeyed(bed, kWay, bytes);
   const std::uint64_t drops = bed.site.gw.all_drops();
   RekeySamples samples;
