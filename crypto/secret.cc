@@ -25,6 +25,31 @@ std::size_t whole_pages(std::size_t bytes) {
   return bytes == 0 ? page : (bytes + page - 1) / page * page;
 }
 
+// From here on a block asks for huge pages of its own: with 4 KiB pages every packet of another session walks
+// page tables for each of its lines (bench_scale, 10,000 sessions: three times the cycles).
+constexpr std::size_t kHugePageBytes = std::size_t{2} << 20;
+
+// Zeroed pages; those of a large block begin and end at huge pages. Null: no memory.
+std::byte* map_pages(std::size_t bytes) {
+  const bool huge = bytes >= kHugePageBytes;
+  const std::size_t spare = huge ? kHugePageBytes : 0;
+  void* pages = mmap(nullptr, bytes + spare, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  if (pages == MAP_FAILED) return nullptr;
+  auto* data = static_cast<std::byte*>(pages);
+  if (!huge) return data;
+  const std::size_t before =
+      (kHugePageBytes - reinterpret_cast<std::uintptr_t>(data) % kHugePageBytes) % kHugePageBytes;
+  if (before != 0) munmap(data, before);
+  if (spare != before) munmap(data + before + bytes, spare - before);
+  madvise(data + before, bytes, MADV_HUGEPAGE);  // a kernel without them has the small ones
+  return data + before;
+}
+
+std::size_t mapped_bytes(std::size_t bytes) {
+  return bytes < kHugePageBytes ? whole_pages(bytes)
+                                : (bytes + kHugePageBytes - 1) / kHugePageBytes * kHugePageBytes;
+}
+
 }  // namespace
 
 void wipe(void* data, std::size_t bytes) noexcept {
@@ -65,15 +90,14 @@ void harden_process() noexcept {
 }
 
 SecureBlock::SecureBlock(std::size_t bytes) : bytes_(bytes) {
-  void* pages = mmap(nullptr, whole_pages(bytes), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-  if (pages == MAP_FAILED) throw std::bad_alloc();
-  data_ = static_cast<std::byte*>(pages);
-  locked_ = protect_pages(data_, whole_pages(bytes));
+  data_ = map_pages(mapped_bytes(bytes));
+  if (data_ == nullptr) throw std::bad_alloc();
+  locked_ = protect_pages(data_, mapped_bytes(bytes));
 }
 
 SecureBlock::~SecureBlock() {
   wipe(data_, bytes_);
-  munmap(data_, whole_pages(bytes_));
+  munmap(data_, mapped_bytes(bytes_));
 }
 
 }  // namespace crypto

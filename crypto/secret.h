@@ -65,7 +65,9 @@ bool protect_pages(void* data, std::size_t bytes) noexcept;
 // Makes the whole process undumpable and unreadable by a debugger of the same user. Called first in main().
 void harden_process() noexcept;
 
-// A page-aligned block of locked, undumpable, zeroed memory; wiped before it is returned to the system.
+// A page-aligned block of locked, undumpable, zeroed memory; wiped before it is returned to the system. From
+// 2 MiB on it lies in huge pages where the kernel has some to give (transparent ones: nothing need be
+// reserved).
 class SecureBlock {
  public:
   explicit SecureBlock(std::size_t bytes);  // throws std::bad_alloc
