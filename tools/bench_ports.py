@@ -19,7 +19,7 @@ import netlab
 READY_S = 60
 WARM_S, WINDOW_S = 0.04, 0.25
 PROCESS_MB = 640
-MOST_CONTENDERS = 5
+LEAST_HUGEPAGES = 500  # of 2 MiB: testpmd, an ipsec-secgw, and a gateway or bench_pipeline
 # What these drivers call their first port; frames are addressed to it.
 PCAP_MAC = bytes((0x02, 0x70, 0x63, 0x61, 0x70, 0x00))
 HOST_MAC = bytes((0x02, 0x50, 0x54, 0x02, 0x00, 0x01))
@@ -132,10 +132,11 @@ class Contender:
         return self.memory(["--no-pci", "--lcores", f"0@{control},1@{worker}"])
 
     def memory(self, words):
-        """Hugepages only when there are enough for all contenders at a time: all have the same kind of memory."""
-        huge = netlab.free_hugepages() * 2 >= MOST_CONTENDERS * PROCESS_MB if Contender.huge is None else Contender.huge
-        Contender.huge = huge
-        return [*words, "--file-prefix", self.prefix, *([] if huge else ["--no-huge"]), "-m", str(PROCESS_MB)]
+        """All contenders have the same kind of memory; in hugepages each takes what it needs."""
+        if Contender.huge is None:
+            Contender.huge = netlab.free_hugepages() >= LEAST_HUGEPAGES
+        kind = [] if Contender.huge else ["--no-huge", "-m", str(PROCESS_MB)]
+        return [*words, "--file-prefix", self.prefix, *kind]
 
     def launch(self, *command):
         with contextlib.suppress(OSError):

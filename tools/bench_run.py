@@ -62,7 +62,7 @@ def parse(words):
     parser.add_argument("--readme", action="store_true", help="put the figures into the marked section of README.md")
     parser.add_argument("--only", action="append", metavar="NAME",
                         help=f"only this benchmark ({', '.join(names)}) or peer ({', '.join(PEERS)}); may be repeated")
-    parser.add_argument("--rounds", type=positive, metavar="N", help="turns of every program (default: 3 quick, else 7)")
+    parser.add_argument("--rounds", type=positive, metavar="N", help="turns of every program (default: 5 quick, else 9)")
     parser.add_argument("--no-setup", action="store_true", help="don't install anything")
     parser.add_argument("--no-build", action="store_true", help="use the programs that are there (PHANTOM_BUILD_DIR)")
     options = parser.parse_args(words)

@@ -93,7 +93,9 @@ def peers_table(peers):
                         for key in ("cycles", "ours")),
                       f"{share['median']:.2f} / {share['min']:.2f}" if share else "-",
                       f"{entry['cycles']['spread'] * 100:.0f} %" if entry.get("cycles") else "-"))
-    return table(("peer, direction, inner bytes, sessions", "its cycles", "ours", "ours faster by", "spread"), lines)
+    notes = dict.fromkeys(f"- {entry['peer']}, {entry['way']}: {entry['note']}" for entry in peers if entry.get("note"))
+    return table(("peer, direction, inner bytes, sessions", "its cycles", "ours", "ours faster by", "spread"),
+                 lines) + "\n\n" + "\n".join(notes)
 
 
 def rows_table(rows, program):
