@@ -10,17 +10,16 @@
 #include <algorithm>
 #include <cstdlib>
 #include <cstring>
-#include <fstream>
 #include <iostream>
 #include <map>
 #include <memory>
-#include <sstream>
 #include <string>
 
 #include <rte_cycles.h>
 #include <rte_eal.h>
 
 #include "bench/lane.h"
+#include "bench/memory.h"
 
 namespace {
 
@@ -53,18 +52,6 @@ Order& order(std::uint32_t sessions, Order::Kind kind) {
   return *found;
 }
 
-// MemAvailable of the kernel, bytes.
-std::size_t available_memory() {
-  std::ifstream file("/proc/meminfo");
-  for (std::string line; std::getline(file, line);) {
-    std::istringstream words(line);
-    std::string name;
-    std::size_t kib = 0;
-    if (words >> name >> kib && name == "MemAvailable:") return kib * 1024;
-  }
-  return 0;
-}
-
 unsigned eal_megabytes(std::uint32_t sessions) {
   return Bed::eal_megabytes(sessions) + Bed::eal_megabytes(1);
 }
@@ -74,7 +61,7 @@ std::size_t needed(std::uint32_t sessions) {
 }
 
 void limit_room() {
-  const std::size_t available = available_memory();
+  const std::size_t available = bench::available_memory();
   const std::uint32_t wanted = room;
   while (room > 1 && needed(room) > available) room -= room / 10 + 1;
   if (room == wanted) return;
