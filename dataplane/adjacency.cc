@@ -49,20 +49,28 @@ std::uint32_t AdjacencyTable::find(std::uint8_t port, std::uint8_t family,
   return session::kNone;
 }
 
-void AdjacencyTable::link(std::uint32_t index) {
+std::size_t AdjacencyTable::home(std::uint32_t index) const {
   const IpAddress& address = addresses_[index];
-  std::size_t b = hash(hops_[index].port, address.family, address.bytes.data()) % kBuckets;
+  return hash(hops_[index].port, address.family, address.bytes.data()) % kBuckets;
+}
+
+void AdjacencyTable::link(std::uint32_t index) {
+  std::size_t b = home(index);
   while (buckets_[b] != 0) b = (b + 1) % kBuckets;
   buckets_[b] = static_cast<std::uint16_t>(index + 1);
 }
 
-// An index changed its address: rare (control reuses indices of forgotten neighbours only), so the whole hash
-// is made again instead of keeping tombstones.
-void AdjacencyTable::rebuild() {
-  std::fill(buckets_.begin(), buckets_.end(), std::uint16_t{0});
-  for (std::uint32_t i = 0; i < kMaxAdjacencies; ++i) {
-    if (hops_[i].state != NeighbourState::kFree) link(i);
+// Backward shift, as long as the run of taken buckets is: a worker's packets wait meanwhile.
+void AdjacencyTable::unlink(std::uint32_t index) {
+  std::size_t hole = home(index);
+  while (buckets_[hole] != index + 1) hole = (hole + 1) % kBuckets;
+  for (std::size_t b = (hole + 1) % kBuckets; buckets_[b] != 0; b = (b + 1) % kBuckets) {
+    const std::size_t distance = (b - home(buckets_[b] - 1U)) % kBuckets;
+    if (distance < (b - hole) % kBuckets) continue;
+    buckets_[hole] = buckets_[b];
+    hole = b;
   }
+  buckets_[hole] = 0;
 }
 
 bool AdjacencyTable::update(const NeighbourUpdate& update, const MacAddress& port_mac) {
@@ -72,16 +80,13 @@ bool AdjacencyTable::update(const NeighbourUpdate& update, const MacAddress& por
   const bool was_linked = entry.state != NeighbourState::kFree;
   const bool moved = entry.port != update.port || !(address == update.address);
   const bool is_linked = update.state != NeighbourState::kFree;
+  if (was_linked && (moved || !is_linked)) unlink(update.adjacency);
   address = update.address;
   entry.port = update.port;
   entry.state = update.state;
   std::copy(update.mac.begin(), update.mac.end(), entry.ether.begin());
   std::copy(port_mac.begin(), port_mac.end(), entry.ether.begin() + 6);
-  if (was_linked && (moved || !is_linked)) {
-    rebuild();
-  } else if (!was_linked && is_linked) {
-    link(update.adjacency);
-  }
+  if (is_linked && (moved || !was_linked)) link(update.adjacency);
   return true;
 }
 

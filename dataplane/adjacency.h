@@ -67,7 +67,8 @@ class AdjacencyTable {
 
  private:
   void link(std::uint32_t index);
-  void rebuild();
+  void unlink(std::uint32_t index);
+  [[nodiscard]] std::size_t home(std::uint32_t index) const;
   std::vector<NextHop> hops_;
   std::vector<IpAddress> addresses_;
   std::vector<std::uint16_t> buckets_;  // index + 1; 0: empty

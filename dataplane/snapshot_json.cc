@@ -33,6 +33,19 @@ Json json_port(const PortView& p) {
           {"tx_errors", p.tx_errors}};
 }
 
+// What control's messages cost the worker.
+Json json_stalls(const StallStats& stalls) {
+  Json kinds = Json::object();
+  for (std::size_t i = 0; i < kCommandKinds; ++i) {
+    if (stalls.messages[i] == 0) continue;
+    kinds[command_name(i)] = {{"messages", stalls.messages[i]}, {"worst_ns", stalls.worst_ns[i]}};
+  }
+  return {{"bounds_us", kStallBoundsUs},
+          {"loops", stalls.loops},
+          {"worst_loop_ns", stalls.worst_loop_ns},
+          {"messages", kinds}};
+}
+
 Json json_worker(const WorkerView& w) {
   const CoreStats& s = w.stats;
   return {{"index", w.index},
@@ -52,7 +65,8 @@ Json json_worker(const WorkerView& w) {
           {"sleeps", s.sleeps},
           {"cycles_per_pkt", w.cycles_per_pkt},
           {"burst_pkts", w.burst_pkts},
-          {"burst_fill", s.burst_fill}};
+          {"burst_fill", s.burst_fill},
+          {"stalls", json_stalls(s.stalls)}};
 }
 
 Json json_books(const Books& b) {

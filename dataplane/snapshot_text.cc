@@ -1,4 +1,5 @@
 // A snapshot as table and line of rates.
+#include <algorithm>
 #include <iterator>
 
 #include <fmt/core.h>
@@ -31,6 +32,22 @@ void print_workers(Out out, const Snapshot& s) {
                    fmt::format("{} (lcore {})", w.index, w.lcore), w.rx_pkts, w.tx_pkts, w.stats.sealed_pkts,
                    w.stats.opened_pkts, w.stats.handed_off, w.stats.punted, w.cycles_per_pkt, w.burst_pkts,
                    100 * w.busy_share);
+  }
+}
+
+// Only where control had something to say.
+void print_stalls(Out out, const Snapshot& s) {
+  for (const WorkerView& w : s.workers) {
+    const StallStats& stalls = w.stats.stalls;
+    if (stalls.worst_loop_ns == 0) continue;
+    const auto longest = std::max_element(stalls.worst_ns.begin(), stalls.worst_ns.end());
+    fmt::format_to(
+        out,
+        "worker {}: control's messages took a loop {:.1f} us at most, above 10 us {} times; longest of "
+        "all: {}, {:.1f} us\n",
+        w.index, static_cast<double>(stalls.worst_loop_ns) / 1e3, stalls.above(10),
+        command_name(static_cast<std::size_t>(longest - stalls.worst_ns.begin())),
+        static_cast<double>(*longest) / 1e3);
   }
 }
 
@@ -144,6 +161,7 @@ std::string table_text(const Snapshot& s) {
   fmt::format_to(out, "\n--- gateway {} after {:.1f} s\n", s.name, s.seconds);
   print_ports(out, s);
   print_workers(out, s);
+  print_stalls(out, s);
   if (!s.sessions.empty()) print_sessions(out, s);
   if (!s.sessions.empty()) print_paths(out, s);
   print_services(out, s);

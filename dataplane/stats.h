@@ -7,6 +7,7 @@
 #include <array>
 #include <cstdint>
 
+#include "dataplane/stall.h"
 #include "session/drop_reason.h"
 
 namespace dataplane {
@@ -40,6 +41,7 @@ struct alignas(64) CoreStats {
   std::uint64_t busy_tsc = 0;  // cycles in loops that moved a packet
   std::uint64_t sleeps = 0;
   std::array<std::uint64_t, kBurstBuckets> burst_fill{};
+  StallStats stalls;  // lines of their own: nothing of them is touched while no message comes
 };
 
 }  // namespace dataplane

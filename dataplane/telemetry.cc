@@ -96,6 +96,8 @@ void fill_worker(rte_tel_data* d, const WorkerView& w) {
   add(d, "busy_loops", w.stats.busy_loops);
   add(d, "busy_tsc", w.stats.busy_tsc);
   add(d, "sleeps", w.stats.sleeps);
+  add(d, "stall_worst_ns", w.stats.stalls.worst_loop_ns);
+  add(d, "stalls_above_10us", w.stats.stalls.above(10));
   add_tenths(d, "cycles_per_pkt_tenths", w.cycles_per_pkt);
   add_tenths(d, "burst_pkts_tenths", w.burst_pkts);
 }

@@ -8,6 +8,7 @@
 #include "dataplane/forward.h"
 #include "dataplane/seal.h"
 #include "dataplane/stream_host.h"
+#include "dataplane/tsc.h"
 #include "dataplane/tx.h"
 #include "session/shard_commands.h"
 
@@ -274,13 +275,24 @@ void return_keys(Core& core) {
 unsigned take_messages(Core& core, Packets& returned) {
   if (rte_ring_empty(core.to_worker) != 0) [[likely]]
     return 0;
-  Message messages[kMessagesPerLoop];
   // Hints leave kAnswerRoom free, so what fits now still fits when its command was carried out.
   const unsigned room =
       std::min({kMessagesPerLoop, rte_ring_free_count(core.to_control), kMaxFences - core.fence_count});
-  const unsigned n = pop(core.to_worker, messages, room);
-  for (unsigned i = 0; i < n; ++i) carry_out(core, messages[i], returned);
-  return n;
+  const std::uint64_t begin = read_tsc();
+  std::uint64_t spent_ns = 0;
+  unsigned taken = 0;
+  // Packets wait meanwhile: what is left comes in the next loop.
+  while (taken < room && spent_ns < kMessagesNs) {
+    Message message;
+    if (pop(core.to_worker, &message, 1) == 0) break;
+    ++taken;
+    carry_out(core, message, returned);
+    const std::uint64_t now_ns = tsc_to_ns(read_tsc() - begin);
+    core.stats.stalls.note_message(message.kind, now_ns - spent_ns);
+    spent_ns = now_ns;
+  }
+  if (taken != 0) core.stats.stalls.note_loop(spent_ns);
+  return taken;
 }
 
 void answer_fences(Core& core) {

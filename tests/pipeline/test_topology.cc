@@ -205,6 +205,10 @@ TEST_F(TopologyTest, CountersBecomeTableAndJson) {
   worker.held = 1;
   worker.busy_tsc = 500'000;
   worker.burst_fill = {10, 0, 0, 0, 0, 40, 0, 0};
+  worker.stalls.note_message(MessageKind::kJump, 2500);
+  worker.stalls.note_message(MessageKind::kRekey, 900);
+  worker.stalls.note_loop(3400);
+  worker.stalls.note_loop(10'001);
   t->control_stats->originated = 3;
   t->control_stats->drops[static_cast<std::size_t>(session::DropReason::kDraining)] = 3;
   Snapshot s = take_counters(*t, 2);
@@ -215,6 +219,7 @@ TEST_F(TopologyTest, CountersBecomeTableAndJson) {
   s.pools_full = true;
   const std::string table = table_text(s);
   for (const char* part : {"no_route", "no route for the destination", "draining", "arp", "pools: full",
+                           "took a loop 10.0 us at most, above 10 us 1 times; longest of all: jump, 2.5 us",
                            "rx 1000 + originated 3 = tx 990 + drops 10 + consumed 2 + held 1: balanced"}) {
     EXPECT_NE(table.find(part), std::string::npos) << part << " is not in\n" << table;
   }
@@ -222,6 +227,9 @@ TEST_F(TopologyTest, CountersBecomeTableAndJson) {
   const auto json = nlohmann::json::parse(json_text(s));
   EXPECT_EQ(json["drops"], (nlohmann::json{{"no_route", 7}, {"draining", 3}}));
   EXPECT_EQ(json["books"]["held"], 1);
+  const auto& stalls = json["workers"][0]["stalls"];
+  EXPECT_EQ(stalls["loops"], (std::vector<int>{0, 0, 1, 0, 1, 0, 0, 0, 0}));
+  EXPECT_EQ(stalls["messages"]["jump"], (nlohmann::json{{"messages", 1}, {"worst_ns", 2500}}));
   EXPECT_EQ(json["ports"][0]["rx_bytes"], 64'000);
   ++worker.port[0].rx_pkts;
   const Snapshot later = take_counters(*t, 4);
