@@ -105,6 +105,13 @@ def rekey_loss(found):
     return 0, 0
 
 
+def untold(what):
+    """For what no program of this run says: how to measure it is to be written here once one does."""
+    def how(_):
+        raise Unmeasured(f"no benchmark of this tree tells {what}")
+    return how
+
+
 def targets():
     """All of them: name, unit, whether the bound is the most or the least, bound, and how to measure it."""
     for way in WAYS:
@@ -134,6 +141,11 @@ def targets():
         yield (f"throughput lost to a rekey every 10,000 packets, {way}", "share", "at most", REKEY_COST,
                lambda found, way=way: rekey_cost(found, way))
     yield "packets lost to a rekey every 10,000 packets", "packets", "at most", 0, rekey_loss
+    yield "memory of an idle session", "bytes", "at most", SESSION_BYTES, untold("what an idle session takes")
+    for what in ("adding", "removing"):
+        yield (f"control core's time for {what} a session", "us", "at most", SESSION_US,
+               untold("what the control core takes for a session"))
+    yield "longest stall of a worker by a control action", "us", "at most", STALL_US, untold("how long workers stall")
     for kind, text in FORGED.items():
         yield (f"packets per second with half the traffic forged ({text}) by clean", "times", "at least", 1,
                lambda found, kind=kind: worst_rate(found, kind))
