@@ -14,6 +14,7 @@ import time
 import bench_ports
 import bench_programs
 import bench_secgw
+import bench_targets
 from bench_numbers import summary
 from bench_ports import PortsError
 from bench_programs import ProgramError
@@ -28,8 +29,8 @@ ROUNDS = {True: 3, False: 6}
 OPEN_ROUNDS = 3
 PIPELINE_S, AEAD_S, CRATE_MS = 0.05, 0.05, 300
 TOOL_LIMIT_S, CARGO_LIMIT_S = 60, 900
-OPEN_NOTE = ("ours: bench_pipeline, with the cost of its ring ports replaced by that of these ports; packets in a loop are "
-             "replays, which only a gateway without a window would open")
+OPEN_NOTE = ("ours: bench_pipeline (1 or 1,024 sessions), with the cost of its ring ports replaced by that of these ports: "
+             "packets in a loop are replays, which only a gateway without a window would open")
 
 
 def by(cycles, ours):
@@ -131,7 +132,7 @@ class Peers:
             for sessions in SESSIONS:
                 for way in WAYS:
                     self.in_time()
-                    self.say(f"ipsec-secgw, {way}, {size} B, {sessions:,} session(s)")
+                    self.say(f"ipsec-secgw, {way}, {size} B, {bench_targets.counted(sessions)}")
                     (self.sealing if way == "seal" else self.opening)(program, size, sessions)
 
     def modes(self, way, sessions):

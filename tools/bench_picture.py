@@ -42,12 +42,16 @@ class Bars:
             panel.picture.text(self.middle(group, bar), top - 4, text, size=10, anchor="middle")
 
 
+def group_name(size, sessions):
+    return f"{size}, {plot.number(sessions)}"
+
+
 def pipeline_rows(rows, way):
     found = []
     for row in rows:
         name = re.fullmatch(rf"{way}/bytes:(\d+)/sessions:(\d+)", row["name"])
         if name and row["program"] == "bench_pipeline" and {"port", "aead", "around"} <= row["counters"].keys():
-            found.append((f"{name[1]} B, {int(name[2]):,}", row["counters"]))
+            found.append((group_name(int(name[1]), int(name[2])), row["counters"]))
     return found
 
 
@@ -105,7 +109,7 @@ def draw_scale(picture, rows):
 
 
 def peer_panel(picture, box, way, entries):
-    names = [f"{e['bytes']} B, {e['sessions']:,}" for e in entries]
+    names = [group_name(e["bytes"], e["sessions"]) for e in entries]
     most = max(max(e["cycles"]["min"], e["ours"]["min"]) for e in entries)
     panel = plot.Panel(picture, box, f"{way}: cycles a packet beside {entries[0]['peer']} (minima)", plot.Groups(names),
                        plot.Linear(0, most * 1.08), "inner bytes, sessions", "time stamp cycles a packet")
@@ -137,7 +141,7 @@ def draw_targets(picture, targets):
     if not measured:
         return False
     picture.heading("Targets: measured by bound; left of the line is met")
-    left, width, step, most = 560, plot.WIDTH - 560 - 90, 20, 2.0
+    left, width, step, most = 560, plot.WIDTH - 560 - 130, 20, 2.0
     top = picture.height + 6
     for place, target in enumerate(measured):
         share = target["measured"] / target["bound"]
@@ -147,7 +151,7 @@ def draw_targets(picture, targets):
         picture.text(left - 8, y + 13, target["name"], size=11, anchor="end")
         picture.add("rect", x=left, y=y + 3, width=width * max(0.0, min(share, most)) / most, height=step - 6,
                     fill=plot.GOOD if target["met"] else plot.BAD, fill_opacity=0.85)
-        picture.text(left + width + 6, y + 13, f"{target['measured']:.3g} ({target['sense'][3:]} {target['bound']:g})", size=11)
+        picture.text(left + width + 6, y + 13, f"{target['measured']:.3g}, {target['sense']} {target['bound']:g}", size=11)
     bottom = top + len(measured) * step
     picture.line(left + width / most, top, left + width / most, bottom, stroke=plot.INK, width=1.5)
     picture.height = bottom + plot.MARGIN

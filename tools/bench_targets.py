@@ -105,6 +105,10 @@ def rekey_loss(found):
     return 0, 0
 
 
+def counted(sessions):
+    return "1 session" if sessions == 1 else f"{sessions:,} sessions"
+
+
 def untold(what):
     """For what no program of this run says: how to measure it is to be written here once one does."""
     def how(_):
@@ -126,7 +130,7 @@ def targets():
     for sessions, bounds in SECGW.items():
         for way in WAYS:
             for size, bound in bounds.items():
-                yield (f"packets per second by those of ipsec-secgw, {way}, {size} B, {sessions:,} session(s)", "times",
+                yield (f"packets per second by those of ipsec-secgw, {way}, {size} B, {counted(sessions)}", "times",
                        "at least", bound,
                        lambda found, way=way, size=size, sessions=sessions: peer_ratio(found, "ipsec-secgw", way, size,
                                                                                        sessions))
