@@ -43,7 +43,7 @@ class Bars:
 
 
 def group_name(size, sessions):
-    return f"{size}, {plot.number(sessions)}"
+    return f"{size}, {sessions}"
 
 
 def pipeline_rows(rows, way):
@@ -151,7 +151,7 @@ def draw_targets(picture, targets):
         picture.text(left - 8, y + 13, target["name"], size=11, anchor="end")
         picture.add("rect", x=left, y=y + 3, width=width * max(0.0, min(share, most)) / most, height=step - 6,
                     fill=plot.GOOD if target["met"] else plot.BAD, fill_opacity=0.85)
-        picture.text(left + width + 6, y + 13, f"{target['measured']:.3g}, {target['sense']} {target['bound']:g}", size=11)
+        picture.text(left + width + 6, y + 13, f"{round(target['measured'], 4):.3g}, {target['sense']} {target['bound']:g}", size=11)
     bottom = top + len(measured) * step
     picture.line(left + width / most, top, left + width / most, bottom, stroke=plot.INK, width=1.5)
     picture.height = bottom + plot.MARGIN

@@ -17,6 +17,8 @@ def figure(value, unit=""):
         return f"{value:,}"
     if abs(value) >= 1000:
         return f"{value:,.0f}"
+    if abs(value) < 0.1:
+        return f"{value:.4f}"
     return f"{value:.1f}" if abs(value) >= 10 else f"{value:.3g}"
 
 
