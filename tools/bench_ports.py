@@ -160,7 +160,8 @@ class Contender:
     def last_line(self):
         with contextlib.suppress(OSError), open(self.log, encoding="utf-8", errors="replace") as file:
             lines = [line.strip() for line in file if line.strip()]
-            return lines[-1][-200:] if lines else "it printed nothing"
+            blamed = [line for line in lines if "Cause:" in line or "rror" in line]
+            return (blamed or lines or ["it printed nothing"])[-1][-200:]
         return "it has no log"
 
     def hold(self):

@@ -34,6 +34,7 @@ QUICK_PROGRAMS_S, QUICK_PEERS_S = 6 * 60, 6 * 60  # at most; building and instal
 FULL_PROGRAMS_S, FULL_PEERS_S = 45 * 60, 45 * 60
 BUILD_LIMIT_S = 1800
 SETUP_LIMIT_S = 1800
+README_PICTURE = os.path.join("bench", "report.svg")
 BESIDE_PEERS = ("dataplane/phantom-gateway", "bench/bench_aead", "bench/bench_pipeline")
 COULD_NOT = 2
 PEERS = bench_peers.NAMES
@@ -88,6 +89,13 @@ def place_of_report(options, build):
     if not options.json:
         return os.path.join(build, "bench-report.json")
     return os.path.join(os.environ.get("PHANTOM_CALLED_FROM", os.getcwd()), options.json)
+
+
+def command_of(options):
+    """What makes the same report again, wherever it is written."""
+    words = ["tools/bench"] + [f"--{name}" for name in ("quick", "peers", "readme") if getattr(options, name)]
+    words += [word for name in options.only or [] for word in ("--only", name)]
+    return words + (["--rounds", str(options.rounds)] if options.rounds else [])
 
 
 def writable(path):
@@ -154,14 +162,17 @@ def deliver(report, path, readme):
         write(stem + ".svg", picture)
     print(text)
     print(f"{path}, {stem}.md" + (f", {stem}.svg" if picture else "; nothing in it to draw"))
-    if readme and not bench_text.rewrite(os.path.join(ROOT, "README.md"), report):
-        raise ProgramError(f"README.md has no section between {bench_text.BEGIN} and {bench_text.END}")
+    if readme:
+        if not bench_text.rewrite(os.path.join(ROOT, "README.md"), report, README_PICTURE if picture else None):
+            raise ProgramError(f"README.md has no section between {bench_text.BEGIN} and {bench_text.END}")
+        if picture:
+            write(os.path.join(ROOT, README_PICTURE), picture)
 
 
 def main():
     options = parse(sys.argv[1:])
     build = os.path.abspath(os.environ.get("PHANTOM_BUILD_DIR") or os.path.join(ROOT, "build"))
-    command = shlex.join(["tools/bench"] + sys.argv[1:])
+    command = shlex.join(command_of(options))
     path = place_of_report(options, build)
     try:
         if options.json:

@@ -150,16 +150,19 @@ def whole(report):
     return head + "".join(f"\n## {title}\n\n{text}\n" for title, text in sections(report))
 
 
-def readme_section(report):
-    """What stands in README.md between the two comments."""
-    wanted = ("Targets", "bench_pipeline: cycles a packet, median / minimum",
-              "Peers: time stamp cycles a packet on one core, median / minimum")
-    parts = [f"`{report['command']}` on {report['machine']['made']}:", "\n".join(machine_lines(report))]
-    parts += [f"### {title}\n\n{text}" for title, text in sections(report) if title in wanted]
+def readme_section(report, picture):
+    """What stands in README.md between the two comments; long tables are folded away."""
+    parts = [f"`{report['command']}`, {report['machine']['made']}:", "\n".join(machine_lines(report))]
+    parts += [f"![the report's picture]({picture})"] if picture else []
+    for title, text in sections(report):
+        if title == "Targets":
+            parts.append(text)
+        elif title.startswith(("bench_pipeline:", "bench_scale:", "Peers")):
+            parts.append(f"<details><summary>{title}</summary>\n\n{text}\n\n</details>")
     return "\n\n".join(parts)
 
 
-def rewrite(path, report):
+def rewrite(path, report, picture):
     """Puts the newest figures into the file; False when it has no marked section."""
     with open(path, encoding="utf-8") as file:
         text = file.read()
@@ -167,5 +170,5 @@ def rewrite(path, report):
         return False
     before, after = text.split(BEGIN)[0], text.split(END)[1]
     with open(path, "w", encoding="utf-8") as file:
-        file.write(f"{before}{BEGIN}\n{readme_section(report)}\n{END}{after}")
+        file.write(f"{before}{BEGIN}\n{readme_section(report, picture)}\n{END}{after}")
     return True
