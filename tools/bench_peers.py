@@ -136,7 +136,7 @@ class Peers:
                     step = self.sealing if way == "seal" else self.opening
                     try:
                         self.again_without_hugepages(step, program, size, sessions)
-                    except (PortsError, ProgramError) as error:
+                    except (PortsError, ProgramError, bench_ports.netlab.LabError) as error:
                         self.problem("ipsec-secgw", f"{way}, {size} B, {bench_targets.counted(sessions)}: {error}")
 
     @staticmethod

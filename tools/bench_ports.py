@@ -251,7 +251,7 @@ class Gateway(Contender):
                     for i in range(self.sessions)]
         routes = [{"prefix": f"{far_host(i)}/32", "session": f"s{i}"} for i in range(self.sessions)]
         room = self.sessions + 64
-        return {"gateway": {"name": self.name, "state_dir": f"{folder}/state", "log_level": "warn"},
+        return {"gateway": {"name": "bench", "state_dir": f"{folder}/state", "log_level": "warn"},
                 "cores": {"workers": 1}, "eal": {"args": self.eal()},
                 "limits": {"sessions": room, "keys": 6 * room, "windows": 4 * room, "window_bits": 1024},
                 "port": [lan, wan], "session": sessions,
