@@ -1,5 +1,7 @@
 #include "dataplane/stall.h"
 
+#include "dataplane/message.h"
+
 namespace dataplane {
 namespace {
 
@@ -14,6 +16,7 @@ constexpr std::array<const char*, kCommandKinds> kNames{
     "send_report",  "unwatch",         "neighbour",
     "transmit",     "inject",          "return_packet"};
 static_assert(kNames.back() != nullptr, "a name for every kind");
+static_assert(kCommandKinds == static_cast<std::size_t>(MessageKind::kReturnPacket) + 1);
 
 }  // namespace
 

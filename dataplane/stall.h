@@ -8,14 +8,13 @@
 #include <cstddef>
 #include <cstdint>
 
-#include "dataplane/message.h"
-
 namespace dataplane {
 
 // Upper bounds of the buckets in microseconds; the last bucket has what lies above all of them.
 inline constexpr std::array<std::uint32_t, 8> kStallBoundsUs{1, 2, 5, 10, 20, 50, 100, 1000};
 inline constexpr std::size_t kStallBuckets = kStallBoundsUs.size() + 1;
-inline constexpr std::size_t kCommandKinds = static_cast<std::size_t>(MessageKind::kReturnPacket) + 1;
+// Kinds of messages from control to workers, the first ones of MessageKind.
+inline constexpr std::size_t kCommandKinds = 24;
 
 struct StallStats {
   std::array<std::uint64_t, kStallBuckets> loops{};  // by the time that all messages of a loop took
@@ -23,8 +22,8 @@ struct StallStats {
   std::array<std::uint64_t, kCommandKinds> messages{};
   std::array<std::uint32_t, kCommandKinds> worst_ns{};  // of one message
 
-  void note_message(MessageKind kind, std::uint64_t ns) {
-    const auto at = static_cast<std::size_t>(kind);
+  // `at`: the MessageKind.
+  void note_message(std::size_t at, std::uint64_t ns) {
     if (at >= kCommandKinds) return;
     ++messages[at];
     if (ns > worst_ns[at]) worst_ns[at] = static_cast<std::uint32_t>(ns < UINT32_MAX ? ns : UINT32_MAX);

@@ -288,7 +288,7 @@ unsigned take_messages(Core& core, Packets& returned) {
     ++taken;
     carry_out(core, message, returned);
     const std::uint64_t now_ns = tsc_to_ns(read_tsc() - begin);
-    core.stats.stalls.note_message(message.kind, now_ns - spent_ns);
+    core.stats.stalls.note_message(static_cast<std::size_t>(message.kind), now_ns - spent_ns);
     spent_ns = now_ns;
   }
   if (taken != 0) core.stats.stalls.note_loop(spent_ns);

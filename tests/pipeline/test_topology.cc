@@ -205,8 +205,8 @@ TEST_F(TopologyTest, CountersBecomeTableAndJson) {
   worker.held = 1;
   worker.busy_tsc = 500'000;
   worker.burst_fill = {10, 0, 0, 0, 0, 40, 0, 0};
-  worker.stalls.note_message(MessageKind::kJump, 2500);
-  worker.stalls.note_message(MessageKind::kRekey, 900);
+  worker.stalls.note_message(static_cast<std::size_t>(MessageKind::kJump), 2500);
+  worker.stalls.note_message(static_cast<std::size_t>(MessageKind::kRekey), 900);
   worker.stalls.note_loop(3400);
   worker.stalls.note_loop(10'001);
   t->control_stats->originated = 3;
