@@ -66,6 +66,10 @@ class Aead {
   // Expands a raw key. Control core or boot; some microseconds.
   void expand_key(Suite suite, std::span<const std::uint8_t, kKeyBytes> key, KeySlot& out) const noexcept;
 
+  // Asks for the lines of a job's key, for a call that comes soon. The batch calls do so themselves, a few
+  // packets ahead, which leaves the first ones of a batch waiting.
+  void prefetch(const AeadJob& job) const noexcept;
+
   // Seals jobs[0, n), n <= kMaxBatch. Different suites and keys may be mixed.
   void seal_batch(const AeadJob* jobs, unsigned n) const noexcept;
 

@@ -296,6 +296,10 @@ void Aead::expand_key(Suite suite, std::span<const std::uint8_t, kKeyBytes> key,
 #endif
 }
 
+void Aead::prefetch(const AeadJob& job) const noexcept {
+  impl_->prefetch(job);
+}
+
 void Aead::seal_batch(const AeadJob* jobs, unsigned n) const noexcept {
 #ifdef PHANTOM_NONCE_AUDIT
   impl_->audit.record(jobs, n, sizeof(gcm_key_data));

@@ -104,6 +104,7 @@ void prepare(Core& core, rte_mbuf* m, std::uint32_t slot, OpenBatch& batch) {
   job.suite = hot.suite;
   session::build_nonce(job.nonce.data(), prefix, entry.fields.epoch, entry.fields.stream,
                        entry.fields.sequence, entry.fields.path);
+  if (core.shard.has_many()) core.aead.prefetch(job);
 }
 
 // The packet's acknowledgement (protocol.md 1.4 rule 2): its sequence, on its stream, mirroring its path.

@@ -171,6 +171,7 @@ void count(Core& core, session::SessionHot& hot, const SealEntry& entry, const W
     return false;
   const std::uint32_t text_bytes = entry.m->data_len;
   frame(hot, core.shard.key(grant.key), entry, entry.m, grant, way, batch);
+  if (core.shard.has_many()) core.aead.prefetch(batch.jobs[batch.count - 1]);
   if (!count_usual(hot, entry, way, text_bytes)) [[unlikely]]
     count(core, hot, entry, way, false, text_bytes);
   return true;
