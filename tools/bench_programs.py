@@ -28,12 +28,14 @@ PIPELINE_QUICK = r"^(seal|open)/|^stages/.*/sessions:1$|^forged/.*/bytes:64/|^re
 QUICK = {
     "aead": Plan(AEAD_QUICK, 0.05),
     "pipeline": Plan(PIPELINE_QUICK, 0.1),
+    "control": Plan(r"sessions:1000/", rounds=3),
     "scale": Plan(seconds=0.1, rounds=2),
     "stream": Plan(seconds=0.03),
     "table": Plan(seconds=0.01, rounds=2),
 }
 FULL = {
     "aead": Plan(seconds=0.05, rounds=5),
+    "control": Plan(rounds=3),
     "pipeline": Plan(seconds=0.5),
     "scale": Plan(seconds=0.5, rounds=3),
     "table": Plan(seconds=0.05, rounds=5),
