@@ -149,7 +149,7 @@ void memory(benchmark::State& state) {
   const std::uint32_t most = limits.sessions;
   limits.sessions = most / 2;
   const auto slots = static_cast<double>(whole - session::Shard::bytes_needed(limits));
-  state.counters["slot_bytes"] = slots / (most - most / 2);
+  state.counters["slot_bytes"] = slots / static_cast<double>(most - limits.sessions);
   state.counters["key_bytes"] = h.keys_each * sizeof(crypto::KeySlot);
   state.counters["heap_bytes"] = h.heap_each;
   state.counters["session_bytes"] =

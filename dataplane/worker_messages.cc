@@ -278,21 +278,18 @@ unsigned take_messages(Core& core, Packets& returned) {
   // Hints leave kAnswerRoom free, so what fits now still fits when its command was carried out.
   const unsigned room =
       std::min({kMessagesPerLoop, rte_ring_free_count(core.to_control), kMaxFences - core.fence_count});
+  Message messages[kMessagesPerLoop];
+  const unsigned n = pop(core.to_worker, messages, room);
   const std::uint64_t begin = read_tsc();
   std::uint64_t spent_ns = 0;
-  unsigned taken = 0;
-  // Packets wait meanwhile: what is left comes in the next loop.
-  while (taken < room && spent_ns < kMessagesNs) {
-    Message message;
-    if (pop(core.to_worker, &message, 1) == 0) break;
-    ++taken;
-    carry_out(core, message, returned);
+  for (unsigned i = 0; i < n; ++i) {
+    carry_out(core, messages[i], returned);
     const std::uint64_t now_ns = tsc_to_ns(read_tsc() - begin);
-    core.stats.stalls.note_message(static_cast<std::size_t>(message.kind), now_ns - spent_ns);
+    core.stats.stalls.note_message(static_cast<std::size_t>(messages[i].kind), now_ns - spent_ns);
     spent_ns = now_ns;
   }
-  if (taken != 0) core.stats.stalls.note_loop(spent_ns);
-  return taken;
+  if (n != 0) core.stats.stalls.note_loop(spent_ns);
+  return n;
 }
 
 void answer_fences(Core& core) {

@@ -8,8 +8,6 @@ namespace dataplane {
 // Messages taken from the mailbox in one loop, and slots and keys reported in one: bounded, so that packets
 // wait for at most some microseconds of them.
 inline constexpr unsigned kMessagesPerLoop = kAnswerRoom;
-// No further one is begun after so long: with the longest that leaves a loop below 10 us.
-inline constexpr std::uint64_t kMessagesNs = 4000;
 inline constexpr unsigned kOwedPerLoop = 16;
 
 // Carries out up to kMessagesPerLoop commands. Never takes a command whose answer would not fit into the ring
