@@ -106,7 +106,8 @@ void send_reachable(Core& core, rte_mbuf* const* packets, unsigned n, const Next
 void empty_hold(Core& core, Hold& hold, const NextHop* to, DropReason reason) {
   for (unsigned i = 0; i < hold.count; ++i) {
     if (to != nullptr) {
-      send_reachable(core, &hold.packets[i], 1, *to, hold.address.family);
+      const std::uint8_t family = (data_of(hold.packets[i])[0] >> 4) == 6 ? 6 : 4;
+      send_reachable(core, &hold.packets[i], 1, *to, family);
     } else {
       core.drop(hold.packets[i], reason);
     }
