@@ -87,6 +87,11 @@ void harden_process() noexcept {
   prctl(PR_SET_DUMPABLE, 0, 0, 0, 0);
   const rlimit none{0, 0};
   setrlimit(RLIMIT_CORE, &none);
+  // Under a limit that cannot be lifted, later allocations would fail: then only SecureBlocks are locked.
+  rlimit most{RLIM_INFINITY, RLIM_INFINITY};
+  setrlimit(RLIMIT_MEMLOCK, &most);
+  if (getrlimit(RLIMIT_MEMLOCK, &most) != 0 || most.rlim_cur != RLIM_INFINITY) return;
+  mlockall(MCL_CURRENT | MCL_FUTURE | MCL_ONFAULT);  // pages in use; a refusal leaves what there was
 }
 
 SecureBlock::SecureBlock(std::size_t bytes) : bytes_(bytes) {

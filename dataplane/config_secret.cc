@@ -125,8 +125,8 @@ std::optional<ConfigError> load_secret(const SessionEntry& entry, crypto::Traffi
   const File file(entry.secret_file);
   if (auto error = check_open(entry, file)) return error;
   if (auto error = check_file(entry, file)) return error;
-  const crypto::SecureBlock block(kReadBytes);
-  char* bytes = reinterpret_cast<char*>(block.data());
+  crypto::SecretBytes<kReadBytes> buffer;
+  char* bytes = reinterpret_cast<char*>(buffer.data());
   const ssize_t n = read_all(file.fd(), bytes);
   if (n < 0) {
     return error_of(

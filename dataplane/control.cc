@@ -173,8 +173,20 @@ const ReportTotals& Control::report_totals() const {
   return impl_->sessions.report_totals();
 }
 
-std::vector<SessionView> Control::sessions() const {
-  return impl_->sessions.view(impl_->clock());
+std::vector<SessionView> Control::sessions(std::size_t from, std::size_t most) const {
+  return impl_->sessions.view(from, most, impl_->clock());
+}
+
+std::optional<SessionView> Control::session(const std::string& name) const {
+  return impl_->sessions.view(name, impl_->clock());
+}
+
+std::size_t Control::session_count() const {
+  return impl_->sessions.count();
+}
+
+SessionMemory Control::memory() const {
+  return impl_->sessions.memory();
 }
 
 std::vector<NeighbourView> Control::neighbours() const {

@@ -43,6 +43,24 @@ struct ReportTotals {
   std::uint64_t waits = 0;  // sessions that had to wait for their turn
 };
 
+// What sessions take. Keys and tables of workers are taken at start, for as many sessions as the limits say.
+struct SessionMemory {
+  std::uint64_t sessions = 0;
+  std::uint64_t most_sessions = 0;  // limits.sessions of all workers
+  std::uint64_t tables_bytes = 0;
+  std::uint64_t keys_taken_bytes = 0;
+  std::uint64_t keys_used_bytes = 0;
+  std::uint64_t heap_bytes = 0;  // of the whole process
+  // Of one session, on average: what the heap has grown by since there was none (so its routes and addresses
+  // as well), the keys it has, and its share of the tables.
+  std::uint64_t heap_each_bytes = 0;
+  std::uint64_t keys_each_bytes = 0;
+  std::uint64_t tables_each_bytes = 0;
+  [[nodiscard]] std::uint64_t each_bytes() const {
+    return heap_each_bytes + keys_each_bytes + tables_each_bytes;
+  }
+};
+
 struct SessionView {  // for show and metrics
   std::string name;
   std::string id_hex;
@@ -115,7 +133,11 @@ class Control {
                            const std::optional<session::Endpoint>& local,
                            const std::optional<session::Endpoint>& remote);
   std::string path_probe(const std::string& session_name, unsigned slot);
-  [[nodiscard]] std::vector<SessionView> sessions() const;
+  // At most so many, behind the first `from`; each costs microseconds.
+  [[nodiscard]] std::vector<SessionView> sessions(std::size_t from = 0, std::size_t most = SIZE_MAX) const;
+  [[nodiscard]] std::optional<SessionView> session(const std::string& name) const;
+  [[nodiscard]] std::size_t session_count() const;
+  [[nodiscard]] SessionMemory memory() const;
   [[nodiscard]] const SteeringCounters& steering() const;          // flow_steering.h
   [[nodiscard]] const SessionPathCounters& path_counters() const;  // session_paths.h
   [[nodiscard]] const ReportTotals& report_totals() const;

@@ -35,8 +35,16 @@ OperatorResult GatewayDoor::session_rekey(const std::string& name, unsigned step
   return fail(bad ? OperatorStatus::kInvalid : OperatorStatus::kRefused, "session \"" + name + "\": " + why);
 }
 
-std::vector<SessionView> GatewayDoor::sessions() const {
-  return sessions_.view(clock_());
+std::vector<SessionView> GatewayDoor::sessions(std::size_t from, std::size_t most) const {
+  return sessions_.view(from, most, clock_());
+}
+
+std::optional<SessionView> GatewayDoor::session(const std::string& name) const {
+  return sessions_.view(name, clock_());
+}
+
+std::size_t GatewayDoor::session_count() const {
+  return sessions_.count();
 }
 
 OperatorResult GatewayDoor::path_migrate(const std::string& session, unsigned slot,
@@ -61,11 +69,11 @@ std::vector<RouteView> GatewayDoor::routes() const {
   return routes_.list();
 }
 
-// Control's lock is held already: this is its own loop.
+// Without the sessions themselves. Control's lock is held already: this is its own loop.
 Snapshot GatewayDoor::stats() const {
   const std::uint64_t now_ns = clock_();
   Snapshot snapshot = take_counters(topology_, static_cast<double>(now_ns - begin_ns_) / 1e9);
-  snapshot.sessions = sessions_.view(now_ns);
+  snapshot.memory = sessions_.memory();
   snapshot.neighbours = neighbours_.view();
   snapshot.steering = sessions_.steering();
   snapshot.path_counters = sessions_.paths().counters();

@@ -22,7 +22,9 @@ class GatewayDoor final : public GatewayOperator {
   OperatorResult session_replace(const std::string& old_name, const SessionEntry& entry,
                                  std::uint64_t drain_ns) override;
   OperatorResult session_rekey(const std::string& name, unsigned steps) override;
-  [[nodiscard]] std::vector<SessionView> sessions() const override;
+  [[nodiscard]] std::vector<SessionView> sessions(std::size_t from, std::size_t most) const override;
+  [[nodiscard]] std::optional<SessionView> session(const std::string& name) const override;
+  [[nodiscard]] std::size_t session_count() const override;
 
   OperatorResult path_migrate(const std::string& session, unsigned slot,
                               const std::optional<session::Endpoint>& local,

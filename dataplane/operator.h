@@ -60,7 +60,10 @@ class GatewayOperator {
   virtual OperatorResult session_replace(const std::string& old_name, const SessionEntry& entry,
                                          std::uint64_t drain_ns) = 0;
   virtual OperatorResult session_rekey(const std::string& name, unsigned steps) = 0;
-  [[nodiscard]] virtual std::vector<SessionView> sessions() const = 0;
+  // At most so many, behind the first `from`; each costs microseconds of control.
+  [[nodiscard]] virtual std::vector<SessionView> sessions(std::size_t from, std::size_t most) const = 0;
+  [[nodiscard]] virtual std::optional<SessionView> session(const std::string& name) const = 0;
+  [[nodiscard]] virtual std::size_t session_count() const = 0;
 
   // Validates the pair and moves the path there. An end left out stays as it is.
   virtual OperatorResult path_migrate(const std::string& session, unsigned slot,

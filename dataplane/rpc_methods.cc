@@ -16,6 +16,7 @@ namespace {
 constexpr const char* kDefaultDrain = "5s";
 constexpr std::uint64_t kMostIndex = 0xffffffff;
 constexpr std::uint64_t kAnyNumber = ~std::uint64_t{0};
+constexpr std::size_t kMostCompared = 4096;  // names among which a wrong one's nearest is looked for
 constexpr unsigned kMostSteps = session::MAX_REKEY_CATCHUP;
 
 RpcParam required(const char* name, RpcType type, const char* text) {
@@ -135,11 +136,9 @@ class Methods {
 
   // ---- the gateway
   Json stats(const RpcParams&) {
-    Snapshot snapshot = gateway_.stats();
-    const std::size_t sessions = snapshot.sessions.size();
-    snapshot.sessions.clear();
+    const Snapshot snapshot = gateway_.stats();
     Json out = snapshot_json(snapshot);
-    out["sessions"] = sessions;
+    out["sessions"] = snapshot.memory.sessions;
     out["control_socket"] = counters_();
     return out;
   }
@@ -186,26 +185,26 @@ class Methods {
   // One session, or those of one page.
   Json page(const RpcParams& p, const char* key,
             const std::function<void(Json& out, const SessionView& view)>& show) {
-    const std::vector<SessionView> all = gateway_.sessions();
     Json list = Json::array();
     if (p.has("name") || p.has("session")) {
       const std::string name = p.text(p.has("name") ? "name" : "session");
-      const auto found = std::find_if(all.begin(), all.end(), [&](const auto& v) { return v.name == name; });
-      if (found == all.end()) refuse_unknown(name, all);
+      const std::optional<SessionView> found = gateway_.session(name);
+      if (!found) refuse_unknown(name);
       show(list, *found);
       return {{key, list}};
     }
-    const std::size_t begin = std::min<std::size_t>(p.number("from", 0, 0, kMostIndex), all.size());
-    const std::size_t end = std::min(begin + kRpcSessionsPerAnswer, all.size());
-    for (std::size_t i = begin; i < end; ++i) show(list, all[i]);
-    Json out = {{key, list}, {"sessions_total", all.size()}};
-    if (end < all.size()) out["next"] = end;
+    const std::size_t total = gateway_.session_count();
+    const std::size_t begin = std::min<std::size_t>(p.number("from", 0, 0, kMostIndex), total);
+    const std::size_t end = std::min(begin + kRpcSessionsPerAnswer, total);
+    for (const SessionView& view : gateway_.sessions(begin, end - begin)) show(list, view);
+    Json out = {{key, list}, {"sessions_total", total}};
+    if (end < total) out["next"] = end;
     return out;
   }
 
-  [[noreturn]] static void refuse_unknown(const std::string& name, const std::vector<SessionView>& all) {
+  [[noreturn]] void refuse_unknown(const std::string& name) const {
     std::set<std::string, std::less<>> names;
-    for (const SessionView& view : all) names.insert(view.name);
+    for (SessionView& view : gateway_.sessions(0, kMostCompared)) names.insert(std::move(view.name));
     const std::string near = nearest_name(name, names);
     throw RpcFailure(kRpcNotFound, fmt::format("there is no session \"{}\"; {}", name.substr(0, 64),
                                                near.empty() ? "session.show lists them"

@@ -10,6 +10,7 @@
 #include <deque>
 #include <map>
 #include <memory>
+#include <optional>
 #include <set>
 #include <stdexcept>
 #include <string>
@@ -63,6 +64,9 @@ class SessionRefusal : public std::runtime_error {
   OperatorStatus status_;
 };
 
+// Bytes that the process has from its allocator.
+std::size_t heap_bytes();
+
 class SessionManager {
  public:
   SessionManager(Topology& topology, session::EpochStore& store, ControlIo& io, Neighbours& neighbours,
@@ -93,7 +97,11 @@ class SessionManager {
   OperatorResult path_probe(const std::string& name, unsigned slot, std::uint64_t now_ns);
   [[nodiscard]] const SessionPaths& paths() const { return paths_; }
   [[nodiscard]] const SteeringCounters& steering() const { return steering_.counters(); }
-  [[nodiscard]] std::vector<SessionView> view(std::uint64_t now_ns) const;
+  // At most so many, behind the first `from`.
+  [[nodiscard]] std::vector<SessionView> view(std::size_t from, std::size_t most, std::uint64_t now_ns) const;
+  [[nodiscard]] std::optional<SessionView> view(const std::string& name, std::uint64_t now_ns) const;
+  [[nodiscard]] std::size_t count() const { return by_name_.size(); }
+  [[nodiscard]] SessionMemory memory() const;
   [[nodiscard]] const StoreHealth& health() const { return health_; }
   [[nodiscard]] std::size_t held() const { return held_; }
   [[nodiscard]] const ReportTotals& report_totals() const { return report_totals_; }
@@ -113,6 +121,7 @@ class SessionManager {
   void forget(Managed& s);
   Managed* named(const std::string& name);
   [[nodiscard]] const Managed* named(const std::string& name) const;
+  [[nodiscard]] SessionView view_session(const Managed& s, std::uint64_t now_ns) const;
   // The way to its peer, as far as that is known. Throws SessionRefusal.
   void find_way(Managed& s, std::uint64_t now_ns);
   session::SessionInit init_of(Managed& s);
@@ -185,8 +194,8 @@ class SessionManager {
   std::vector<std::vector<std::uint32_t>> by_slot_;  // worker, slot -> index or session::kNone
   std::vector<SlotPool> slots_;                      // one a worker
   std::unordered_map<std::string, std::uint32_t> by_name_;
-  std::map<session::Fingerprint, std::string> fingerprints_;
-  std::map<std::array<std::uint8_t, session::kSessionIdBytes>, std::string> ids_;
+  std::map<session::Fingerprint, std::uint32_t> fingerprints_;
+  std::map<std::array<std::uint8_t, session::kSessionIdBytes>, std::uint32_t> ids_;
   std::vector<std::uint32_t> dirty_;  // sessions with something to store or to say
   std::set<Deadline> deadlines_;      // at most one a session
   // Jumps that a worker may still read, kept until it said kJumpDone.
@@ -202,7 +211,8 @@ class SessionManager {
   std::size_t flows_ = 0;
   std::uint64_t next_watch_ = 0;
   ReportTotals report_totals_;
-  std::uint64_t now_ns_ = 0;  // of the last service(), for words of events
+  std::uint64_t now_ns_ = 0;                      // of the last service(), for words of events
+  std::size_t heap_before_bytes_ = heap_bytes();  // without any session
 };
 
 }  // namespace dataplane

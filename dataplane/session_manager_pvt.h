@@ -5,6 +5,7 @@
 #include "dataplane/outer_template.h"
 #include "dataplane/session_manager.h"
 #include "dataplane/stream_host.h"
+#include "session/fifo.h"
 #include "session/path_reports.h"
 
 namespace dataplane {
@@ -57,7 +58,7 @@ struct SessionManager::Managed {
   std::uint64_t drain_quiet_ns = 0;  // when it was heard last, as far as was looked
   std::uint64_t drain_heard = 0;     // packets heard then
   Fences::Ticket ticket = 0;
-  std::deque<rte_mbuf*> held;  // wait for durability and for their jump
+  session::Fifo<rte_mbuf*> held;  // wait for durability and for their jump
 };
 
 template <class... Ts>

@@ -1,4 +1,4 @@
-// Start of all sessions, and how they are shown.
+// Start of all sessions.
 #include <algorithm>
 #include <stdexcept>
 
@@ -15,28 +15,8 @@
 namespace dataplane {
 namespace {
 
-std::string hex(std::span<const std::uint8_t> bytes) {
-  static constexpr char kDigits[] = "0123456789abcdef";
-  std::string text;
-  for (const std::uint8_t byte : bytes) {
-    text += kDigits[byte >> 4];
-    text += kDigits[byte & 15];
-  }
-  return text;
-}
-
 std::string peer_text(const session::Endpoint& peer) {
   return peer.family == 0 ? "unknown" : to_text(peer);
-}
-
-std::uint64_t counter(const std::uint64_t& value) {
-  return __atomic_load_n(&value, __ATOMIC_RELAXED);
-}
-std::uint32_t counter(const std::uint32_t& value) {
-  return __atomic_load_n(&value, __ATOMIC_RELAXED);
-}
-std::uint16_t counter(const std::uint16_t& value) {
-  return __atomic_load_n(&value, __ATOMIC_RELAXED);
 }
 
 }  // namespace
@@ -44,26 +24,27 @@ std::uint16_t counter(const std::uint16_t& value) {
 // Two sessions under one (secret, role) would use the same keys with the same numbers.
 void SessionManager::refuse_twin(const SessionEntry& entry, const session::Fingerprint& fingerprint) const {
   const std::string& name = entry.identity.name;
-  const auto refuse = [&](const std::string& what, const std::string& other) {
-    const Managed* twin = named(other);
-    const bool leaving = twin != nullptr && twin->stage >= Stage::kLeaving;
+  const auto refuse = [](const Managed& twin, const std::string& what) {
+    const bool leaving = twin.stage >= Stage::kLeaving;
     throw SessionRefusal(OperatorStatus::kExists,
                          what + (leaving ? " (the former is being removed: try again when it is gone)" : ""));
   };
   const auto twin = fingerprints_.find(fingerprint);
   if (twin != fingerprints_.end()) {
-    refuse(fmt::format("sessions \"{}\" and \"{}\" have the same secret and role ({}): nonces would repeat; "
+    const Managed& other = *sessions_[twin->second];
+    refuse(other,
+           fmt::format("sessions \"{}\" and \"{}\" have the same secret and role ({}): nonces would repeat; "
                        "give each session its own secret",
-                       twin->second, name, entry.secret_file),
-           twin->second);
+                       other.entry->identity.name, name, entry.secret_file));
   }
   const auto same = ids_.find(entry.identity.id);
   if (same != ids_.end()) {
-    refuse(fmt::format("sessions \"{}\" and \"{}\" have the same id: give each its own", same->second, name),
-           same->second);
+    const Managed& other = *sessions_[same->second];
+    refuse(other, fmt::format("sessions \"{}\" and \"{}\" have the same id: give each its own",
+                              other.entry->identity.name, name));
   }
-  if (by_name_.contains(name)) {
-    refuse("two sessions are named \"" + name + "\": give each its own name", name);
+  if (const Managed* other = named(name)) {
+    refuse(*other, "two sessions are named \"" + name + "\": give each its own name");
   }
 }
 
@@ -86,9 +67,9 @@ SessionManager::Managed& SessionManager::add(const SessionEntry& entry, std::uin
         fmt::format("session \"{}\": worker {} has room for {} sessions: raise limits.sessions", name,
                     s->worker, slots_[s->worker].used()));
   }
-  s->control =
-      std::make_unique<session::SessionControl>(entry.identity, std::move(secret), entry.policy, use->slot,
-                                                use->generation, *topology_.workers[s->worker].keys, aead_);
+  s->control = std::make_unique<session::SessionControl>(
+      entry.identity, std::move(secret), entry.policy, use->slot, use->generation,
+      *topology_.workers[s->worker].keys, aead_, s->fingerprint);
   make_streams(*s);
   give_paths(*s, record);
   if (const auto error = s->control->start(record, now_ns)) {
@@ -113,8 +94,8 @@ SessionManager::Managed& SessionManager::enter(std::unique_ptr<Managed> s) {
   by_slot[slot] = s->index;
   const session::SessionIdentity& identity = s->entry->identity;
   by_name_.emplace(identity.name, s->index);
-  ids_.emplace(identity.id, identity.name);
-  fingerprints_.emplace(s->fingerprint, identity.name);
+  ids_.emplace(identity.id, s->index);
+  fingerprints_.emplace(s->fingerprint, s->index);
   mark(*s);
   const std::uint32_t index = s->index;
   sessions_[index] = std::move(s);
@@ -203,49 +184,6 @@ void SessionManager::start(std::uint64_t now_ns) {
 void SessionManager::log_events(Managed& s) {
   session::SessionEvent event{};
   while (s.control->next_event(event)) log_event(s, event);
-}
-
-std::vector<SessionView> SessionManager::view(std::uint64_t now_ns) const {
-  std::vector<SessionView> all;
-  for (const auto& s : sessions_) {
-    if (s == nullptr) continue;
-    const session::SessionControl& c = *s->control;
-    // Until its worker has it, the slot is that of another one.
-    static const session::SessionHot kNothing;
-    const session::SessionHot& there = topology_.workers[s->worker].shard->hot(c.slot());
-    const session::SessionHot& hot = counter(there.generation) == c.generation() ? there : kNothing;
-    SessionView v;
-    v.name = c.identity().name;
-    v.id_hex = hex(c.identity().id);
-    v.worker = s->worker;
-    v.slot = c.slot();
-    v.epoch = c.current_epoch();
-    v.taken = c.taken_epoch();
-    v.peer_epoch = c.peer_epoch();
-    v.state = c.state();
-    v.heard = c.heard();
-    v.rx_pkts = counter(hot.rx_pkts);
-    v.rx_bytes = counter(hot.rx_bytes);
-    v.tx_pkts = counter(hot.tx_pkts);
-    v.tx_bytes = counter(hot.tx_bytes);
-    v.rekeys = counter(hot.rekeys);
-    v.followed = counter(hot.followed);
-    v.catch_ups = counter(hot.catch_ups);
-    v.grace_accepts = counter(hot.grace_accepts);
-    v.auth_failed = counter(hot.rx_auth_failed);
-    v.replayed = counter(hot.rx_replayed);
-    v.epochs_left_seconds = c.epochs_left_seconds(now_ns);
-    const session::BudgetForecast budget = c.budget(now_ns);
-    v.budget_left_seconds = budget.seconds;
-    v.budget_limit = budget.limit;
-    v.idle_seconds = c.idle_seconds(now_ns);
-    v.replaced_by = s->replaced_by;
-    v.peer = peer_text(s->peer);
-    view_paths(*s, *topology_.workers[s->worker].shard, v);
-    view_streams_of(*s, v);
-    all.push_back(std::move(v));
-  }
-  return all;
 }
 
 }  // namespace dataplane

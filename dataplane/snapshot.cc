@@ -105,7 +105,8 @@ Snapshot take_counters(const Topology& topology, double seconds) {
 Snapshot take_snapshot(const Topology& topology, Control& control, double seconds) {
   Snapshot snapshot = take_counters(topology, seconds);
   const std::lock_guard guard(control.lock());
-  snapshot.sessions = control.sessions();
+  snapshot.memory = control.memory();
+  snapshot.sessions = control.sessions(0, kSnapshotSessions);
   snapshot.neighbours = control.neighbours();
   snapshot.steering = control.steering();
   snapshot.path_counters = control.path_counters();

@@ -47,6 +47,10 @@ struct Books {
   [[nodiscard]] bool balanced() const { return rx + originated == tx + drops + consumed + held; }
 };
 
+// Sessions that a snapshot lists, and its table: phantomctl shows them all, by the page.
+inline constexpr std::size_t kSnapshotSessions = 65'536;
+inline constexpr std::size_t kTableSessions = 256;
+
 struct Snapshot {
   std::string name;
   double seconds = 0;  // since the workers were launched
@@ -56,7 +60,8 @@ struct Snapshot {
   std::array<std::uint64_t, session::kDropReasons> drops{};
   std::array<std::uint64_t, session::kConsumedKinds> consumed{};
   Books books;
-  std::vector<SessionView> sessions;
+  SessionMemory memory;
+  std::vector<SessionView> sessions;  // the first kSnapshotSessions of them
   std::vector<NeighbourView> neighbours;
   SteeringCounters steering;
   SessionPathCounters path_counters;

@@ -34,6 +34,18 @@ Json json_port(const PortView& p) {
 }
 
 // What control's messages cost the worker.
+Json json_memory(const SessionMemory& m) {
+  return {{"sessions", m.sessions},
+          {"session_bytes", m.each_bytes()},
+          {"session_heap_bytes", m.heap_each_bytes},
+          {"session_keys_bytes", m.keys_each_bytes},
+          {"session_tables_bytes", m.tables_each_bytes},
+          {"heap_bytes", m.heap_bytes},
+          {"keys_used_bytes", m.keys_used_bytes},
+          {"keys_taken_bytes", m.keys_taken_bytes},
+          {"tables_bytes", m.tables_bytes}};
+}
+
 Json json_stalls(const StallStats& stalls) {
   Json kinds = Json::object();
   for (std::size_t i = 0; i < kCommandKinds; ++i) {
@@ -230,6 +242,7 @@ Json snapshot_json(const Snapshot& s) {
   out["ports"] = json_list(s.ports, json_port);
   out["workers"] = json_list(s.workers, json_worker);
   out["sessions"] = json_list(s.sessions, session_json);
+  out["memory"] = json_memory(s.memory);
   out["neighbours"] = json_list(s.neighbours, [](const NeighbourView& n) {
     return Json{{"port", n.port}, {"address", n.address}, {"mac", n.mac}, {"state", n.state}};
   });

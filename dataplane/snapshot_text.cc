@@ -1,6 +1,7 @@
 // A snapshot as table and line of rates.
 #include <algorithm>
 #include <iterator>
+#include <span>
 
 #include <fmt/core.h>
 #include <fmt/format.h>
@@ -51,16 +52,35 @@ void print_stalls(Out out, const Snapshot& s) {
   }
 }
 
+void print_memory(Out out, const SessionMemory& m) {
+  if (m.sessions == 0) return;
+  constexpr double kKiB = 1024;
+  constexpr double kMiB = 1024 * kKiB;
+  fmt::format_to(
+      out,
+      "\nmemory: {} sessions of {:.1f} KiB each (heap {:.1f}, keys {:.1f}, tables {:.1f}); workers took "
+      "{:.0f} MiB for keys and {:.0f} MiB for tables\n",
+      m.sessions, static_cast<double>(m.each_bytes()) / kKiB, static_cast<double>(m.heap_each_bytes) / kKiB,
+      static_cast<double>(m.keys_each_bytes) / kKiB, static_cast<double>(m.tables_each_bytes) / kKiB,
+      static_cast<double>(m.keys_taken_bytes) / kMiB, static_cast<double>(m.tables_bytes) / kMiB);
+}
+
+std::span<const SessionView> in_table(const Snapshot& s) {
+  return std::span(s.sessions).first(std::min(s.sessions.size(), kTableSessions));
+}
+
 void print_sessions(Out out, const Snapshot& s) {
   fmt::format_to(out, "\n{:<16} {:>6} {:<10} {:>5} {:>5} {:>12} {:>12} {:>7} {:>8} {:>9} {:>8} {:>9} {}\n",
                  "session", "worker", "state", "epoch", "peer", "rx packets", "tx packets", "rekeys",
                  "followed", "catch-ups", "replayed", "bad tags", "endpoint");
-  for (const SessionView& v : s.sessions) {
+  for (const SessionView& v : in_table(s)) {
     fmt::format_to(out, "{:<16} {:>6} {:<10} {:>5} {:>5} {:>12} {:>12} {:>7} {:>8} {:>9} {:>8} {:>9} {}\n",
                    v.name, v.worker, state_name(v.state), v.epoch, v.peer_epoch, v.rx_pkts, v.tx_pkts,
                    v.rekeys, v.followed, v.catch_ups, v.replayed, v.auth_failed,
                    v.peer.empty() ? "-" : v.peer);
   }
+  const std::uint64_t rest = s.memory.sessions - in_table(s).size();
+  if (rest != 0) fmt::format_to(out, "... and {} more: phantomctl session show\n", rest);
 }
 
 std::string end_text(const session::Endpoint& end) {
@@ -88,7 +108,7 @@ void print_paths(Out out, const Snapshot& s) {
   fmt::format_to(out, "\n{:<16} {:>4} {:<11} {:>4} {:>4} {:>8} {:>7} {:>10} {:>12} {:>12} {:>6} {}\n",
                  "session", "path", "state", "up", "used", "rtt ms", "loss", "Mbit/s", "rx packets",
                  "tx packets", "moves", "ends");
-  for (const SessionView& v : s.sessions) {
+  for (const SessionView& v : in_table(s)) {
     for (std::size_t i = 0; i < v.paths.size(); ++i) print_path(out, v, i);
   }
 }
@@ -107,7 +127,7 @@ void print_steering(Out out, const Snapshot& s) {
       out,
       "\nsteering: {} of {} sessions by rules of ports, {} packets handed over; rules installed {}, "
       "removed {}, refused {}, unsupported {}\n",
-      steered, s.sessions.size(), handed_over, c.installed, c.removed, c.refused, c.unsupported);
+      steered, s.memory.sessions, handed_over, c.installed, c.removed, c.refused, c.unsupported);
 }
 
 void print_services(Out out, const Snapshot& s) {
@@ -164,6 +184,7 @@ std::string table_text(const Snapshot& s) {
   print_stalls(out, s);
   if (!s.sessions.empty()) print_sessions(out, s);
   if (!s.sessions.empty()) print_paths(out, s);
+  print_memory(out, s.memory);
   print_services(out, s);
   print_steering(out, s);
   print_counts(out, "dropped", s.drops, session::kDropReasonNames, &session::kDropReasonTexts);

@@ -206,11 +206,11 @@ int on_sessions(const char*, const char* params, rte_tel_data* d) {
   const std::lock_guard guard(from.mutex);
   if (from.control == nullptr) return -ENODEV;
   const std::lock_guard control(from.control->lock());
-  const std::vector<SessionView> sessions = from.control->sessions();
   rte_tel_data_start_array(d, RTE_TEL_STRING_VAL);
   const std::size_t first = params == nullptr ? 0 : parse_size(params, 0);
-  const std::size_t end = std::min(sessions.size(), first + kSessionsPerAnswer);
-  for (std::size_t i = first; i < end; ++i) rte_tel_data_add_array_string(d, sessions[i].name.c_str());
+  for (const SessionView& view : from.control->sessions(first, kSessionsPerAnswer)) {
+    rte_tel_data_add_array_string(d, view.name.c_str());
+  }
   return 0;
 }
 
@@ -222,10 +222,8 @@ int about_session(const char* name, const Answer& answer) {
   if (from.control == nullptr) return -ENODEV;
   if (name == nullptr) return -EINVAL;
   const std::lock_guard control(from.control->lock());
-  for (const SessionView& view : from.control->sessions()) {
-    if (view.name == name) return answer(view);
-  }
-  return -ENOENT;
+  const std::optional<SessionView> view = from.control->session(name);
+  return view ? answer(*view) : -ENOENT;
 }
 
 int on_session(const char*, const char* params, rte_tel_data* d) {
@@ -279,6 +277,25 @@ int on_steering(const char*, const char*, rte_tel_data* d) {
   add(d, "unsupported", c.unsupported);
   add(d, "failed_removals", c.failed_removals);
   add(d, "slowest_us", c.slowest_us);
+  return 0;
+}
+
+int on_memory(const char*, const char*, rte_tel_data* d) {
+  Source& from = source();
+  const std::lock_guard guard(from.mutex);
+  if (from.control == nullptr) return -ENODEV;
+  const std::lock_guard control(from.control->lock());
+  const SessionMemory m = from.control->memory();
+  rte_tel_data_start_dict(d);
+  add(d, "sessions", m.sessions);
+  add(d, "session_bytes", m.each_bytes());
+  add(d, "session_heap_bytes", m.heap_each_bytes);
+  add(d, "session_keys_bytes", m.keys_each_bytes);
+  add(d, "session_tables_bytes", m.tables_each_bytes);
+  add(d, "heap_bytes", m.heap_bytes);
+  add(d, "keys_used_bytes", m.keys_used_bytes);
+  add(d, "keys_taken_bytes", m.keys_taken_bytes);
+  add(d, "tables_bytes", m.tables_bytes);
   return 0;
 }
 
@@ -364,6 +381,7 @@ constexpr Command kCommands[] = {
      "Names of the sessions. Parameter: index of the first (256 an answer)"},
     {"/phantom/session", on_session, "One session. Parameter: its name"},
     {"/phantom/paths", on_paths, "Paths of a session. Parameter: its name"},
+    {"/phantom/memory", on_memory, "What a session takes on average, and all of them"},
     {"/phantom/steering", on_steering, "Rules of ports that bring packets to their session's worker"},
     {"/phantom/neighbours", on_neighbours, "Next hops (at most 64)"},
     {"/phantom/services", on_services, "Services that streams are joined to (at most 32)"},

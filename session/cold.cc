@@ -50,12 +50,13 @@ std::uint32_t SessionControl::Impl::first_block() const {
 
 SessionControl::SessionControl(SessionIdentity identity, crypto::TrafficSecret shared_secret,
                                SessionPolicy policy, std::uint32_t slot, std::uint32_t generation,
-                               KeyPool& keys, const crypto::Aead& aead) {
-  Fingerprint fingerprint{};
-  crypto::secret_fingerprint(shared_secret, identity.role == Role::kInitiator, fingerprint);
+                               KeyPool& keys, const crypto::Aead& aead,
+                               const std::optional<Fingerprint>& fingerprint) {
+  Fingerprint own{};
+  if (!fingerprint) crypto::secret_fingerprint(shared_secret, identity.role == Role::kInitiator, own);
   impl_ = std::make_unique<Impl>(std::move(identity), std::move(shared_secret), policy, slot, generation,
                                  keys, aead);
-  impl_->stored_record.fingerprint = fingerprint;
+  impl_->stored_record.fingerprint = fingerprint.value_or(own);
 }
 
 SessionControl::~SessionControl() = default;
@@ -87,8 +88,7 @@ std::optional<StartError> SessionControl::start(const std::optional<StoreRecord>
   s.started = true;
   ++s.stored_record.incarnations;
   for (unsigned i = 0; i < kTxStreams; ++i) {
-    s.reservations[i].block = s.first_block();
-    s.stored_record.seq_limit[i] = s.seq_start[i] + s.reservations[i].block;
+    s.stored_record.seq_limit[i] = s.seq_start[i] + s.first_block();
   }
   s.started_ns = now_ns;
   s.life.heard_ns = now_ns;
@@ -163,7 +163,7 @@ void SessionControl::on_heard(std::uint8_t peer_epoch, std::uint64_t now_ns) {
 void SessionControl::on_sequence_low(std::uint16_t stream, std::uint32_t next, std::uint64_t now_ns) {
   Impl& s = *impl_;
   if (!s.started || stream >= kTxStreams || s.ended()) return;
-  Impl::Reservation& r = s.reservations[stream];
+  Impl::Reservation& r = s.reservation(stream);
   if (r.asked && now_ns - r.last_ns < kSecondNs) r.block = std::min(r.block * 2, kMaxSequenceBlock);
   r.asked = true;
   r.last_ns = now_ns;

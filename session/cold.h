@@ -41,7 +41,6 @@
 
 #include <array>
 #include <cstdint>
-#include <deque>
 #include <memory>
 #include <optional>
 #include <span>
@@ -199,8 +198,10 @@ struct StartError {
 
 class SessionControl {
  public:
+  // `fingerprint`: of the secret and role, from a caller that has it already.
   SessionControl(SessionIdentity identity, crypto::TrafficSecret shared_secret, SessionPolicy policy,
-                 std::uint32_t slot, std::uint32_t generation, KeyPool& keys, const crypto::Aead& aead);
+                 std::uint32_t slot, std::uint32_t generation, KeyPool& keys, const crypto::Aead& aead,
+                 const std::optional<Fingerprint>& fingerprint = std::nullopt);
   ~SessionControl();
   SessionControl(const SessionControl&) = delete;
   SessionControl& operator=(const SessionControl&) = delete;

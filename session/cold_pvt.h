@@ -5,6 +5,7 @@
 
 #include "session/cold.h"
 #include "session/epoch_chain.h"
+#include "session/fifo.h"
 #include "session/token_bucket.h"
 
 namespace session {
@@ -33,7 +34,7 @@ struct SessionControl::Impl {
     ControlCommand command;
     std::uint64_t version;  // of the record that must be durable before it may leave
   };
-  void push(ControlCommand command) { outbox.push_back(Held{std::move(command), version}); }
+  void push(ControlCommand command) { outbox.emplace_back(std::move(command), version); }
   // Where packets go hands out no key and no number: it need not wait for any record but the first, and must
   // not, or a store that fails would stop migration and make every path look dead.
   void push_path(ControlCommand command) { path_outbox.push_back(std::move(command)); }
@@ -128,7 +129,7 @@ struct SessionControl::Impl {
     std::uint64_t deadline_ns = kNever;
     std::uint64_t hard_deadline_ns = kNever;
   };
-  std::deque<Grace> graces;
+  std::vector<Grace> graces;
 
   bool is_heard = false;
   std::uint8_t peer_epoch = 0;
@@ -152,11 +153,15 @@ struct SessionControl::Impl {
   std::array<std::uint32_t, kTxStreams> seq_start{};
   std::uint32_t first_block() const;
   struct Reservation {
-    std::uint32_t block = 0;
     std::uint64_t last_ns = 0;
+    std::uint32_t block = 0;
     bool asked = false;
   };
-  std::array<Reservation, kTxStreams> reservations{};
+  std::vector<Reservation> reservations;  // of streams, up to the last one that ran low
+  Reservation& reservation(std::uint16_t stream) {
+    if (reservations.size() <= stream) reservations.resize(stream + 1U, Reservation{0, first_block(), false});
+    return reservations[stream];
+  }
 
   TokenBucket trials;
   std::uint64_t ahead_expiry_ns = kNever;
@@ -202,9 +207,9 @@ struct SessionControl::Impl {
   } spent;
   bool next_needed = false;  // closing, but numbers run low
 
-  std::deque<Held> outbox;
-  std::deque<ControlCommand> path_outbox;
-  std::deque<SessionEvent> events;
+  Fifo<Held> outbox;
+  Fifo<ControlCommand> path_outbox;
+  Fifo<SessionEvent> events;
 };
 
 }  // namespace session

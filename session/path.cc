@@ -14,16 +14,13 @@ bool same(const PathChallenge& a, const PathChallenge& b) {
 }  // namespace
 
 PathTable::PathTable() {
-  entries_[0].id = 0;
-  entries_[0].state = PathState::kValidated;
-  count_ = 1;
+  entries_.emplace_back().state = PathState::kValidated;
 }
 
 PathTable::Entry* PathTable::find(std::uint8_t path) {
-  for (unsigned i = 0; i < count_; ++i) {
-    if (entries_[i].id == path) return &entries_[i];
-  }
-  return nullptr;
+  const auto at =
+      std::find_if(entries_.begin(), entries_.end(), [&](const Entry& entry) { return entry.id == path; });
+  return at == entries_.end() ? nullptr : &*at;
 }
 
 const PathTable::Entry* PathTable::find(std::uint8_t path) const {
@@ -32,9 +29,8 @@ const PathTable::Entry* PathTable::find(std::uint8_t path) const {
 
 PathTable::Entry* PathTable::find_or_add(std::uint8_t path) {
   if (Entry* entry = find(path)) return entry;
-  if (count_ == kMaxPaths) return nullptr;
-  Entry& entry = entries_[count_++];
-  entry = Entry{};
+  if (entries_.size() == kMaxPaths) return nullptr;
+  Entry& entry = entries_.emplace_back();
   entry.id = path;
   return &entry;
 }
@@ -96,8 +92,7 @@ void PathTable::note_data(std::uint8_t path) {
 }
 
 void PathTable::expire(std::uint64_t now_ns, std::uint64_t timeout_ns) {
-  for (unsigned i = 0; i < count_; ++i) {
-    Entry& entry = entries_[i];
+  for (Entry& entry : entries_) {
     if (entry.state != PathState::kValidating || now_ns - entry.started_ns < timeout_ns) continue;
     // Our own old value must not be taken for a challenge of the peer when its echo comes late.
     remember(entry, entry.value);

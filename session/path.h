@@ -6,6 +6,7 @@
 #include <array>
 #include <cstdint>
 #include <optional>
+#include <vector>
 
 #include "session/wire.h"
 
@@ -55,8 +56,7 @@ class PathTable {
   static PathVerdict receive_while_validating(Entry& entry, const PathChallenge& value);
   static void remember(Entry& entry, const PathChallenge& value);
 
-  std::array<Entry, kMaxPaths> entries_{};
-  unsigned count_ = 0;
+  std::vector<Entry> entries_;  // at most kMaxPaths
 };
 
 }  // namespace session

@@ -30,11 +30,6 @@ PathManager::Impl::Impl(const PathPolicy& rules, std::span<const PathEnds> ends,
       random(std::move(source)),
       echoes(rules.echo_burst, rules.echoes_per_second),
       newcomers(kNewcomerBurst, kNewcomersPerSecond) {
-  random(mark_key);
-  std::array<std::uint8_t, 1> first{};
-  random(first);
-  next_id =
-      static_cast<std::uint8_t>(kFirstChallengeId + first[0] % (kLastChallengeId - kFirstChallengeId + 1));
   slots.resize(std::clamp<std::size_t>(ends.size(), 1, kTxPaths));
   for (std::size_t i = 0; i < std::min(ends.size(), slots.size()); ++i) slots[i].ends = ends[i];
   slots[0].state = PathState::kValidated;
@@ -42,8 +37,20 @@ PathManager::Impl::Impl(const PathPolicy& rules, std::span<const PathEnds> ends,
   rebuild(now_ns);
 }
 
+// With the first value, not for sessions that never send one.
+void PathManager::Impl::draw_key() {
+  if (keyed) return;
+  keyed = true;
+  random(mark_key);
+  std::array<std::uint8_t, 1> first{};
+  random(first);
+  next_id =
+      static_cast<std::uint8_t>(kFirstChallengeId + first[0] % (kLastChallengeId - kFirstChallengeId + 1));
+}
+
 // 16 random bytes and their mark: own values are told from foreign ones without a memory of them.
 PathChallenge PathManager::Impl::fresh_value() {
+  draw_key();
   PathChallenge value;
   random(std::span(value).first<kMarkAt>());
   const auto mark = mark_of(mark_key, value);
@@ -52,6 +59,7 @@ PathChallenge PathManager::Impl::fresh_value() {
 }
 
 bool PathManager::Impl::own(const PathChallenge& value) const {
+  if (!keyed) return false;  // nothing was sent yet
   const auto mark = mark_of(mark_key, value);
   return crypto::equal_ct(mark.data(), value.data() + kMarkAt, mark.size());
 }
@@ -137,15 +145,13 @@ PathVerdict PathManager::Impl::own_echo(std::uint8_t id, const PathChallenge& va
 }
 
 bool PathManager::Impl::seen_before(std::uint8_t id, const PathChallenge& value) const {
-  const std::size_t held = std::min<std::size_t>(seen_count, seen.size());
-  return std::any_of(seen.begin(), seen.begin() + static_cast<std::ptrdiff_t>(held), [&](const Seen& s) {
+  return std::any_of(seen.begin(), seen.end(), [&](const Seen& s) {
     return s.id == id && crypto::equal_ct(s.value.data(), value.data(), value.size());
   });
 }
 
 void PathManager::Impl::remember(std::uint8_t id, const PathChallenge& value) {
-  seen[seen_count % seen.size()] = Seen{id, value};
-  ++seen_count;
+  put_newest(seen, seen_next, kSeenValues, Seen{id, value});
 }
 
 PathVerdict PathManager::Impl::foreign(std::uint8_t id, const PathChallenge& value, const PathEnds& ends,

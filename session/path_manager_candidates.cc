@@ -14,15 +14,16 @@ void Attempt::start(std::uint8_t on_id, std::uint64_t now_ns, const RoundTrip& r
   limit_ns = for_ns;
   gap_ns = std::max(2 * rtt.srtt_ns, kPatienceNs);
   next_ns = now_ns;
-  sent = {};
+  sent.clear();
 }
 
 bool Attempt::wants_send(std::uint64_t now_ns) const {
-  return phase == Phase::kRunning && sends < sent.size() && now_ns >= next_ns;
+  return phase == Phase::kRunning && sends < PathManager::kAttemptSends && now_ns >= next_ns;
 }
 
 void Attempt::record(const PathChallenge& value, std::uint64_t now_ns) {
-  sent[sends++] = Challenge{value, now_ns, true, true};
+  sent.push_back(Challenge{value, now_ns, true, true});
+  ++sends;
   next_ns = now_ns + gap_ns;
   gap_ns *= 2;
 }
@@ -30,11 +31,11 @@ void Attempt::record(const PathChallenge& value, std::uint64_t now_ns) {
 std::optional<std::uint64_t> Attempt::answer(std::uint8_t on_id, const PathChallenge& value,
                                              std::uint64_t now_ns) {
   if (phase != Phase::kRunning || on_id != id) return std::nullopt;
-  for (unsigned i = 0; i < sends; ++i) {
-    if (!crypto::equal_ct(sent[i].value.data(), value.data(), value.size())) continue;
+  for (const Challenge& challenge : sent) {
+    if (!crypto::equal_ct(challenge.value.data(), value.data(), value.size())) continue;
     phase = Phase::kProven;
     failures = 0;
-    rtt_ns = now_ns - sent[i].sent_ns;
+    rtt_ns = now_ns - challenge.sent_ns;
     next_ns = now_ns + kProofNs;
     return rtt_ns;
   }
@@ -46,7 +47,7 @@ bool Attempt::fail_if_over(std::uint64_t now_ns, std::uint64_t pause_ns) {
   phase = Phase::kPaused;
   next_ns = now_ns + pause_ns;
   ++failures;
-  sent = {};  // an echo that comes later finds nothing
+  sent.clear();  // an echo that comes later finds nothing
   return true;
 }
 
@@ -54,7 +55,7 @@ std::uint64_t Attempt::deadline_ns() const {
   if (phase == Phase::kIdle) return kNeverNs;
   if (phase != Phase::kRunning) return next_ns;
   const std::uint64_t end = started_ns + limit_ns;
-  return sends < sent.size() ? std::min(end, next_ns) : end;
+  return sends < PathManager::kAttemptSends ? std::min(end, next_ns) : end;
 }
 
 Candidate* PathManager::Impl::find_candidate(const PathEnds& ends) {
@@ -211,6 +212,7 @@ Candidate* PathManager::Impl::candidate_for(std::uint8_t slot, const PathEnds& e
 // A further slot that is not valid yet is validated on its own id, which is what lets the peer send on it.
 std::uint8_t PathManager::Impl::pick_id(std::uint8_t slot) {
   if (slot > 0 && !policy.unmodified_peer && slots[slot].state != PathState::kValidated) return slot;
+  draw_key();
   do {
     next_id = next_id >= kLastChallengeId ? kFirstChallengeId : static_cast<std::uint8_t>(next_id + 1);
   } while (uses(next_id));

@@ -24,7 +24,7 @@ std::uint64_t RoundTrip::patience_ns() const {
 }
 
 void Pulse::record(const PathChallenge& value, std::uint64_t now_ns, bool counts) {
-  ring[ring_next++ % ring.size()] = Challenge{value, now_ns, true, counts};
+  put_newest(ring, ring_next, kRing, Challenge{value, now_ns, true, counts});
   last_ns = now_ns;
   ++sent;
 }
@@ -69,7 +69,8 @@ std::uint64_t Pulse::overdue_ns() const {
 }
 
 std::uint64_t Pulse::room_ns() const {
-  const Challenge& oldest = ring[ring_next % ring.size()];
+  if (ring.size() < kRing) return 0;
+  const Challenge& oldest = ring[ring_next % kRing];
   return oldest.open && oldest.counts ? oldest.sent_ns + rtt.patience_ns() : 0;
 }
 

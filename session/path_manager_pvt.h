@@ -1,9 +1,10 @@
 // Inside of PathManager: state and steps, shared by path_manager*.cc alone.
 #pragma once
 
-#include <deque>
+#include <utility>
 #include <vector>
 
+#include "session/fifo.h"
 #include "session/path_manager.h"
 #include "session/token_bucket.h"
 
@@ -28,6 +29,7 @@ inline constexpr std::uint64_t kSwitchNs = 1'000 * kMs;  // another slot is bett
 inline constexpr unsigned kIdleShift = 4;  // checks of an idle session: 2^4 probe intervals apart
 inline constexpr unsigned kDownShift = 2;  // probes of a slot that is down: 2^2 apart
 inline constexpr unsigned kEchoesUp = 2;
+inline constexpr std::size_t kSeenValues = 16;  // foreign values, each echoed once
 inline constexpr std::size_t kMaxQueuedSends = 64;
 inline constexpr std::size_t kMaxQueuedNotices = 64;
 
@@ -44,6 +46,17 @@ inline bool came_from(const PathEnds& origin, const PathEnds& pair) {
 }
 inline std::uint64_t ip_bytes(const PathEnds& ends, std::uint64_t udp_payload_bytes) {
   return udp_payload_bytes + (ends.remote.family == 4 ? 28 : 48);
+}
+
+// Into a ring of at most `most`, in place of the oldest; `next` counts what was put in.
+template <class T>
+void put_newest(std::vector<T>& ring, unsigned& next, std::size_t most, T value) {
+  if (ring.size() < most) {
+    ring.push_back(std::move(value));
+  } else {
+    ring[next % most] = std::move(value);
+  }
+  ++next;
 }
 
 struct Challenge {
@@ -74,8 +87,9 @@ struct Pulse {
   std::uint64_t answered = 0;
   std::uint64_t next_ns = kNeverNs;
   std::uint64_t last_ns = 0;  // the last one was sent
-  std::array<Challenge, 4> ring{};
-  unsigned ring_next = 0;
+  static constexpr std::size_t kRing = 4;
+  std::vector<Challenge> ring;  // the last kRing; none while nothing was probed
+  unsigned ring_next = 0;       // the oldest, once there are as many
 
   void record(const PathChallenge& value, std::uint64_t now_ns, bool counts);
   bool answer(const PathChallenge& value, std::uint64_t now_ns);
@@ -98,7 +112,7 @@ struct Attempt {
   std::uint64_t gap_ns = 0;
   std::uint64_t rtt_ns = 0;          // once proven
   std::uint64_t next_ns = kNeverNs;  // next send; end of the pause; end of the proof
-  std::array<Challenge, PathManager::kAttemptSends> sent{};
+  std::vector<Challenge> sent;       // at most kAttemptSends
 
   void start(std::uint8_t on_id, std::uint64_t now_ns, const RoundTrip& rtt, std::uint64_t for_ns);
   void record(const PathChallenge& value, std::uint64_t now_ns);
@@ -160,6 +174,7 @@ struct PathManager::Impl {
   Impl(const PathPolicy& rules, std::span<const PathEnds> ends, Random source, std::uint64_t now_ns);
 
   // ---- path_manager.cc
+  void draw_key();
   PathChallenge fresh_value();
   bool own(const PathChallenge& value) const;
   void send(std::uint8_t id, const PathChallenge& value, const PathEnds& ends);
@@ -237,20 +252,21 @@ struct PathManager::Impl {
   PathPolicy policy;
   Random random;
   std::array<std::uint8_t, 32> mark_key{};
+  bool keyed = false;
   std::vector<Slot> slots;
   std::vector<Candidate> candidates;
   std::vector<Watched> watched;
   std::uint64_t watch_due_ns = kNeverNs;
-  std::deque<PathSend> sends;
-  std::deque<PathNotice> notices;
+  Fifo<PathSend> sends;
+  Fifo<PathNotice> notices;
   TokenBucket echoes;
   TokenBucket newcomers;
   struct Seen {
     std::uint8_t id = 0;
     PathChallenge value{};
   };
-  std::array<Seen, 16> seen{};
-  unsigned seen_count = 0;
+  std::vector<Seen> seen;  // the last kSeenValues, a ring
+  unsigned seen_next = 0;
   std::uint8_t next_id = kFirstChallengeId;
   std::uint64_t refused = 0;
 

@@ -1,6 +1,10 @@
 // Sessions that come and go under traffic: no packet of others lost, memory constant, slots that rest,
 // replacements from both sides, and what is refused.
+#include <algorithm>
 #include <chrono>
+#include <set>
+#include <string>
+#include <vector>
 
 #include <fmt/format.h>
 #include <gtest/gtest.h>
@@ -454,6 +458,38 @@ TEST_F(Quiet, HundredThousandCyclesUnderTraffic) {
     pair.loop(0);
   }
   EXPECT_EQ(free_packets(), packets_before);
+}
+
+// Idle sessions: what each takes is reported, the listing goes by the page, and what is removed is given
+// back.
+TEST_F(Quiet, MemoryOfSessionsIsReportedAndTheyAreShownByThePage) {
+  constexpr std::uint32_t kSessions = 100;
+  Live live("p", 1, small());
+  EXPECT_EQ(live.control->memory().each_bytes(), 0U) << "no session, nothing to divide by";
+  for (std::uint32_t i = 0; i < kSessions; ++i) ASSERT_TRUE(live.add(fmt::format("s{}", i), i).ok());
+  for (unsigned i = 0; i < 200; ++i) live.poll();
+  const dataplane::SessionMemory full = live.control->memory();
+  EXPECT_EQ(full.sessions, kSessions);
+  EXPECT_EQ(full.keys_each_bytes, 4 * sizeof(crypto::KeySlot)) << "two epochs, two directions";
+  EXPECT_EQ(full.tables_each_bytes, session::Shard::bytes_needed(live.gw.shard().limits()) / 128);
+#if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)  // whose allocators are not asked
+  EXPECT_GT(full.heap_each_bytes, 1024U);
+  EXPECT_LT(full.heap_each_bytes, 12U * 1024) << "of which what is there once";
+#endif
+  ASSERT_TRUE(live.door().session_remove("s3", 0).ok());
+  for (unsigned i = 0; i < 200; ++i) live.poll();
+  EXPECT_EQ(live.control->session_count(), kSessions - 1);
+  EXPECT_EQ(live.control->memory().keys_used_bytes, (kSessions - 1) * 4 * sizeof(crypto::KeySlot));
+  std::vector<std::string> names;
+  for (std::size_t from = 0; from < kSessions; from += 7) {
+    const auto page = live.control->sessions(from, 7);
+    EXPECT_EQ(page.size(), std::min<std::size_t>(7, kSessions - 1 - from));
+    for (const dataplane::SessionView& v : page) names.push_back(v.name);
+  }
+  EXPECT_EQ(std::set<std::string>(names.begin(), names.end()).size(), kSessions - 1);
+  EXPECT_TRUE(live.control->sessions(kSessions, 7).empty());
+  EXPECT_EQ(live.control->session("s4")->name, "s4");
+  EXPECT_FALSE(live.control->session("s3"));
 }
 
 }  // namespace

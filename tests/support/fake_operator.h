@@ -1,6 +1,8 @@
 // A gateway that remembers what it was asked: for tests of the control socket without a data plane.
 #pragma once
 
+#include <algorithm>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -28,7 +30,18 @@ class FakeOperator : public dataplane::GatewayOperator {
   Result session_rekey(const std::string& name, unsigned steps) override {
     return note("rekey " + name + " " + std::to_string(steps));
   }
-  [[nodiscard]] std::vector<dataplane::SessionView> sessions() const override { return views; }
+  [[nodiscard]] std::vector<dataplane::SessionView> sessions(std::size_t from,
+                                                             std::size_t most) const override {
+    const std::size_t begin = std::min(from, views.size());
+    const std::size_t end = begin + std::min(most, views.size() - begin);
+    return {views.begin() + static_cast<std::ptrdiff_t>(begin),
+            views.begin() + static_cast<std::ptrdiff_t>(end)};
+  }
+  [[nodiscard]] std::optional<dataplane::SessionView> session(const std::string& name) const override {
+    const auto at = std::find_if(views.begin(), views.end(), [&](const auto& v) { return v.name == name; });
+    return at == views.end() ? std::nullopt : std::optional(*at);
+  }
+  [[nodiscard]] std::size_t session_count() const override { return views.size(); }
   Result path_migrate(const std::string& session, unsigned slot,
                       const std::optional<session::Endpoint>& local,
                       const std::optional<session::Endpoint>& remote) override {

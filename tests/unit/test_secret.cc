@@ -6,6 +6,7 @@
 #include <new>
 #include <sstream>
 #include <string>
+#include <vector>
 
 #include <gtest/gtest.h>
 #include <sys/prctl.h>
@@ -147,6 +148,30 @@ TEST(ProtectPages, ReportsARefusedLockAndStillExcludesFromDumps) {
     if (setgid(65534) != 0 || setuid(65534) != 0) return geteuid() != 0;  // root may lock without limit
     const crypto::SecureBlock block(4096);
     return block.locked() != kLocksAreReal && vm_flags(block.data()).find(" dd ") != std::string::npos;
+  }));
+}
+
+// A page that was used after the call is locked ("lo"), without asking for it.
+TEST(HardenProcess, KeepsRootsMemoryOutOfSwap) {
+  EXPECT_TRUE(in_child([] {
+    rlimit limit{};
+    crypto::harden_process();
+    getrlimit(RLIMIT_MEMLOCK, &limit);
+    const std::vector<char> later(4U << 20U, 1);
+    const bool locked = vm_flags(later.data() + later.size() / 2).find(" lo ") != std::string::npos;
+    return !kLocksAreReal || locked == (limit.rlim_cur == RLIM_INFINITY);
+  }));
+}
+
+TEST(HardenProcess, LeavesALimitedProcessAsItWas) {
+  EXPECT_TRUE(in_child([] {
+    const rlimit small{1U << 20U, 1U << 20U};
+    setrlimit(RLIMIT_MEMLOCK, &small);
+    if (setgid(65534) != 0 || setuid(65534) != 0) return geteuid() != 0;  // root lifts the limit
+    crypto::harden_process();
+    prctl(PR_SET_DUMPABLE, 1, 0, 0, 0);  // or its flags cannot be read
+    const std::vector<char> later(4U << 20U, 1);
+    return later.back() == 1 && vm_flags(later.data() + later.size() / 2).find(" lo ") == std::string::npos;
   }));
 }
 

@@ -35,7 +35,7 @@ std::string LiveHarness::migrate(const std::string& session) {
   if (first_port.empty()) return "no session is named \"" + session + "\"";
   const std::lock_guard guard(end_->control().lock());
   dataplane::GatewayOperator& door = end_->control().operator_door();
-  for (const dataplane::SessionView& view : door.sessions()) {
+  for (const dataplane::SessionView& view : door.sessions(0, SIZE_MAX)) {
     const auto first = first_port.find(view.name);
     if (first == first_port.end()) continue;
     if (view.paths.empty()) return "session \"" + view.name + "\" has no path";
