@@ -1,4 +1,4 @@
-// What bench_aead compares: ipsec-mb's own calls, the same with keys prefetched by hand, and OpenSSL's EVP.
+// What ours is compared with: ipsec-mb's own calls, the same with keys prefetched by hand, and OpenSSL's EVP.
 // crypto::Aead has the same shape.
 //
 // Thread: one. Slots expanded by one engine are no use to another.
@@ -7,6 +7,7 @@
 #include <cstdint>
 #include <memory>
 #include <span>
+#include <string_view>
 #include <vector>
 
 #include <intel-ipsec-mb.h>
@@ -16,14 +17,16 @@
 
 namespace bench {
 
+struct Free {
+  void operator()(IMB_MGR* mgr) const { free_mb_mgr(mgr); }
+  void operator()(EVP_CIPHER_CTX* context) const { EVP_CIPHER_CTX_free(context); }
+};
+
 // The baseline: what the library costs with nothing of ours around it, neither prefetch nor (for opening) a
-// comparison of tags.
+// comparison of tags. AES-256-GCM alone.
 class RawImb {
  public:
   RawImb();
-  ~RawImb();
-  RawImb(const RawImb&) = delete;
-  RawImb& operator=(const RawImb&) = delete;
 
   void expand_key(crypto::Suite suite, std::span<const std::uint8_t, crypto::kKeyBytes> key,
                   crypto::KeySlot& out) const;
@@ -31,14 +34,22 @@ class RawImb {
   [[nodiscard]] std::uint64_t open_batch(const crypto::AeadJob* jobs, unsigned n) const;
 
  protected:
-  void seal(const crypto::AeadJob& job) const;
-  void open(const crypto::AeadJob& job) const;
-
- private:
-  IMB_MGR* mgr_;
+  std::unique_ptr<IMB_MGR, Free> mgr_;
 };
 
-// The best that such calls can be with many keys: each key's lines are asked for some packets ahead.
+// Which bytes of an expanded key a call reads: the first ones, and of each table behind the round keys the
+// last ones, by length of the text.
+struct KeyReach {
+  unsigned front_bytes = 0;
+  unsigned table_bytes = 0;
+  unsigned tables = 0;
+};
+
+// Jobs behind the end of a batch that RawImbPrefetched looks at: they have to be there, with a key.
+inline constexpr unsigned kLookAhead = 8;
+
+// The best that such calls can be with many keys: the lines that a call reads are asked for some packets
+// ahead, also those of the batches to come, so that no batch begins with packets that wait.
 class RawImbPrefetched : public RawImb {
  public:
   RawImbPrefetched();
@@ -46,26 +57,23 @@ class RawImbPrefetched : public RawImb {
   [[nodiscard]] std::uint64_t open_batch(const crypto::AeadJob* jobs, unsigned n) const;
 
  private:
-  void prefetch(const crypto::AeadJob* jobs, unsigned at, unsigned n) const;
-  bool vaes_;
+  explicit RawImbPrefetched(std::string_view arch);
+  void prefetch(const crypto::AeadJob& job) const;
+
+  KeyReach reach_;
   unsigned ahead_;
 };
 
 // A context a key, keyed once, so that a packet sets its nonce only.
 class OpenSslEvp {
  public:
-  OpenSslEvp() = default;
-  ~OpenSslEvp();
-  OpenSslEvp(const OpenSslEvp&) = delete;
-  OpenSslEvp& operator=(const OpenSslEvp&) = delete;
-
   void expand_key(crypto::Suite suite, std::span<const std::uint8_t, crypto::kKeyBytes> key,
                   crypto::KeySlot& out) const;
   void seal_batch(const crypto::AeadJob* jobs, unsigned n) const;
   [[nodiscard]] std::uint64_t open_batch(const crypto::AeadJob* jobs, unsigned n) const;
 
  private:
-  mutable std::vector<EVP_CIPHER_CTX*> contexts_;
+  mutable std::vector<std::unique_ptr<EVP_CIPHER_CTX, Free>> contexts_;
 };
 
 }  // namespace bench

@@ -12,6 +12,7 @@
 #include "dataplane/checksum.h"
 #include "dataplane/mailbox.h"
 #include "session/shard_commands.h"
+#include "tests/support/packet_job.h"
 
 namespace bench {
 namespace {
@@ -294,15 +295,8 @@ rte_mbuf* Bed::sealed(std::uint32_t i, std::size_t bytes, std::uint32_t sequence
   std::uint8_t* text = p + session::kPayloadOffset;
   put_inner(text, bytes, kFar + i, kNear + i);
   store_be32(text + bytes + session::kTagBytes, 0);
-  crypto::AeadJob job{};
-  job.key = &keys.recv;
-  job.aad = p;
-  job.text = text;
-  job.text_bytes = static_cast<std::uint32_t>(bytes);
-  job.aad_bytes = session::kHeaderBytes;
-  job.suite = crypto::Suite::kAes256Gcm;
-  session::build_nonce(job.nonce.data(), keys.nonce_prefix.data(), keys.epoch, 1, sequence, 0);
-  to_seal_.push_back(job);
+  to_seal_.push_back(support::packet_job(p, session::load_fields(p), static_cast<std::uint32_t>(bytes),
+                                         keys.recv, keys.nonce_prefix));
   return m;
 }
 

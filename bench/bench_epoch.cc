@@ -20,8 +20,6 @@ using bench::kRigBurst;
 using bench::Samples;
 using bench::stamp;
 
-constexpr std::uint8_t kLastEpoch = 250;
-
 double stamps() {
   static const auto kCycles = static_cast<double>(bench::stamp_cycles());
   return kCycles;
@@ -61,38 +59,33 @@ double burst(bench::WorkerRig& rig, std::uint8_t epoch, bool forged, unsigned ex
 }
 
 // ---- worker
-void swap(benchmark::State& state) {
+// `event` of a rig behind a burst of its current epoch, over and over, and what it takes. False: a packet met
+// another fate than it should.
+template <typename Event>
+bool in_turns(benchmark::State& state, Samples& packet, Samples& taken, Event&& event) {
   bench::WorkerRig rig(chain());
-  Samples cycles, packet;
   bool good = true;
   for (auto _ : state) {
     packet.add(burst(rig, rig.epoch(), false, kRigBurst, good));
-    cycles.add(timed([&] { rig.swap(); }));
-    rig.take_back();
-    if (rig.epoch() == kLastEpoch) {
-      rig.restart();
-    } else {
-      rig.install_next();
-    }
+    taken.add(event(rig, good));
+    rig.prepare();
   }
+  return good;
+}
+
+void swap(benchmark::State& state) {
+  Samples cycles, packet;
+  const bool good = in_turns(state, packet, cycles,
+                             [](bench::WorkerRig& rig, bool&) { return timed([&] { rig.swap(); }); });
   report(state, cycles, packet, good);
 }
 
 // A burst whose first packet is of the next epoch: what it takes longer, all of it for one epoch.
 void follow(benchmark::State& state) {
-  bench::WorkerRig rig(chain());
   Samples following, packet;
-  bool good = true;
-  for (auto _ : state) {
-    packet.add(burst(rig, rig.epoch(), false, kRigBurst, good));
-    following.add(burst(rig, static_cast<std::uint8_t>(rig.epoch() + 1), false, kRigBurst, good));
-    rig.take_back();
-    if (rig.epoch() >= kLastEpoch) {
-      rig.restart();
-    } else {
-      rig.install_next();
-    }
-  }
+  const bool good = in_turns(state, packet, following, [](bench::WorkerRig& rig, bool& fine) {
+    return burst(rig, static_cast<std::uint8_t>(rig.epoch() + 1), false, kRigBurst, fine);
+  });
   Samples cycles;
   cycles.add((following.median() - packet.median()) * kRigBurst);
   report(state, cycles, packet, good);

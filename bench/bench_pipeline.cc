@@ -6,14 +6,13 @@
 // cost with nothing in between; `aead`, what the poll spent in the engine's batch call; and `raw`, ipsec-mb's
 // GCM over the same buffers and keys with nothing of ours. README.md has all counters; other rows of this
 // program are in pipeline_stages.cc and pipeline_trouble.cc.
-#include <array>
 #include <map>
 #include <memory>
 #include <vector>
 
-#include <intel-ipsec-mb.h>
 #include <rte_eal.h>
 
+#include "bench/aead_engines.h"
 #include "bench/pipeline_bed.h"
 
 namespace bench {
@@ -32,56 +31,26 @@ PipelineBed& pipeline_bed(std::uint32_t sessions) {
 
 namespace {
 
-class RawImb {
- public:
-  RawImb() : mgr_(alloc_mb_mgr(0)) { init_mb_mgr_auto(mgr_, nullptr); }
-  ~RawImb() { free_mb_mgr(mgr_); }
-  RawImb(const RawImb&) = delete;
-  RawImb& operator=(const RawImb&) = delete;
-
-  void seal(const crypto::KeySlot* key, std::uint8_t* aad, std::uint8_t* text, std::uint32_t bytes) {
-    IMB_AES256_GCM_ENC(mgr_, reinterpret_cast<const gcm_key_data*>(key->bytes), &context_, text, text, bytes,
-                       nonce_.data(), aad, session::kHeaderBytes, text + bytes, session::kTagBytes);
-  }
-  void open(const crypto::KeySlot* key, std::uint8_t* aad, std::uint8_t* text, std::uint32_t bytes) {
-    std::array<std::uint8_t, session::kTagBytes> tag;
-    IMB_AES256_GCM_DEC(mgr_, reinterpret_cast<const gcm_key_data*>(key->bytes), &context_, text, text, bytes,
-                       nonce_.data(), aad, session::kHeaderBytes, tag.data(), session::kTagBytes);
-    benchmark::DoNotOptimize(tag);
-  }
-
- private:
-  IMB_MGR* mgr_;
-  gcm_context_data context_{};
-  std::array<std::uint8_t, crypto::kNonceBytes> nonce_{};
-};
-
-struct RawJob {
-  const crypto::KeySlot* key;
-  std::uint8_t* aad;
-  std::uint8_t* text;
-  std::uint32_t bytes;
-};
-
 template <Lane::Way kWay>
-double raw_sample(const std::vector<RawJob>& jobs) {
-  static RawImb raw;
+double raw_sample(const std::vector<crypto::AeadJob>& jobs) {
+  static const RawImb engine;
   const std::uint64_t begin = stamp();
-  for (const RawJob& job : jobs) {
+  for (unsigned at = 0; at < kSample; at += crypto::kMaxBatch) {
     if constexpr (kWay == Lane::Way::kSeal) {
-      raw.seal(job.key, job.aad, job.text, job.bytes);
+      engine.seal_batch(&jobs[at], crypto::kMaxBatch);
     } else {
-      raw.open(job.key, job.aad, job.text, job.bytes);
+      benchmark::DoNotOptimize(engine.open_batch(&jobs[at], crypto::kMaxBatch));
     }
   }
   return static_cast<double>(stamp() - begin) / kSample;
 }
+static_assert(kSample % crypto::kMaxBatch == 0);
 
 // Packets as the worker would get them, and where the text of each lies.
 template <Lane::Way kWay>
 double raw(Bed& bed, Order& order, std::size_t bytes) {
   session::Shard& shard = bed.site.gw.shard();
-  std::vector<RawJob> jobs;
+  std::vector<crypto::AeadJob> jobs;
   std::vector<rte_mbuf*> packets;
   for (unsigned n = 0; n < kSample; ++n) {
     const std::uint32_t i = order.next();
@@ -90,8 +59,14 @@ double raw(Bed& bed, Order& order, std::size_t bytes) {
     rte_mbuf* m = kSeal ? bed.plain(i, bytes) : bed.sealed(i, bytes);
     const std::size_t text_at = kSeal ? 14 : kPhantomAt + session::kPayloadOffset;
     auto* text = rte_pktmbuf_mtod_offset(m, std::uint8_t*, text_at);
-    jobs.push_back({shard.key(kSeal ? keys.send_key : keys.recv_key), text - session::kPayloadOffset, text,
-                    static_cast<std::uint32_t>(bytes)});
+    jobs.push_back({shard.key(kSeal ? keys.send_key : keys.recv_key),
+                    text - session::kPayloadOffset,
+                    text,
+                    static_cast<std::uint32_t>(bytes),
+                    session::kHeaderBytes,
+                    crypto::Suite::kAes256Gcm,
+                    0,
+                    {}});
     packets.push_back(m);
   }
   bed.seal();
@@ -127,15 +102,8 @@ void whole(benchmark::State& state) {
   if (lane.wrong() != 0 || bed.site.gw.all_drops() != drops) state.SkipWithError("packets were dropped");
 }
 
-const std::vector<std::vector<std::int64_t>> kArguments = {{64, 512, 1400}, {1, kPipelineSessions}};
-BENCHMARK_TEMPLATE(whole, Lane::Way::kSeal)
-    ->Name("seal")
-    ->ArgsProduct(kArguments)
-    ->ArgNames({"bytes", "sessions"});
-BENCHMARK_TEMPLATE(whole, Lane::Way::kOpen)
-    ->Name("open")
-    ->ArgsProduct(kArguments)
-    ->ArgNames({"bytes", "sessions"});
+BENCHMARK_TEMPLATE(whole, Lane::Way::kSeal)->Name("seal")->Apply(every_size);
+BENCHMARK_TEMPLATE(whole, Lane::Way::kOpen)->Name("open")->Apply(every_size);
 
 }  // namespace
 }  // namespace bench

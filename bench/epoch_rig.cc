@@ -4,6 +4,7 @@
 #include <stdexcept>
 
 #include "session/wire.h"
+#include "tests/support/packet_job.h"
 
 namespace bench {
 namespace {
@@ -63,15 +64,8 @@ void make_packet(Chain& chain, const crypto::Aead& aead, const PacketAsk& ask,
                       static_cast<std::uint32_t>(kTextBytes + session::kTagBytes));
   std::fill(out.begin() + session::kPayloadOffset, out.end(), std::uint8_t{0});
   const Chain::Epoch& keys = chain.at(ask.epoch);
-  crypto::AeadJob job{};
-  job.key = &keys.i2r;
-  job.aad = out.data();
-  job.text = out.data() + session::kPayloadOffset;
-  job.text_bytes = kTextBytes;
-  job.aad_bytes = session::kHeaderBytes;
-  job.suite = crypto::Suite::kAes256Gcm;
-  session::build_nonce(job.nonce.data(), keys.nonce_prefix.data(), ask.epoch, header.stream_id, ask.sequence,
-                       0);
+  const crypto::AeadJob job = support::packet_job(out.data(), session::load_fields(out.data()), kTextBytes,
+                                                  keys.i2r, keys.nonce_prefix);
   aead.seal_batch(&job, 1);
   if (ask.forged) out[session::kPayloadOffset + kTextBytes] ^= 1;
 }
@@ -123,6 +117,16 @@ void WorkerRig::install_next() {
   if (!commands_.install_next(0, generation_, take_keys(next))) throw std::runtime_error("next was refused");
 }
 
+void WorkerRig::prepare() {
+  constexpr std::uint8_t kLastEpoch = 250;
+  take_back();
+  if (epoch() >= kLastEpoch) {
+    restart();
+  } else {
+    install_next();
+  }
+}
+
 void WorkerRig::make(std::uint8_t epoch, bool forged) {
   std::uint32_t sequence = next_sequence_;
   for (Buffer& packet : packets_) make_packet(chain_, aead_, {epoch, sequence++, forged}, packet.bytes);
@@ -140,15 +144,8 @@ unsigned WorkerRig::open() {
     fields[n] = session::load_fields(p);
     const session::RxPick pick = shard_.pick_key(hot, fields[n], 0);
     if (pick.drop != session::DropReason::kNone || pick.branch == session::EpochBranch::kAhead) continue;
-    crypto::AeadJob& job = jobs[n];
-    job.key = shard_.key(pick.key);
-    job.aad = p;
-    job.text = p + session::kPayloadOffset;
-    job.text_bytes = kTextBytes;
-    job.aad_bytes = session::kHeaderBytes;
-    job.suite = hot.suite;
-    session::build_nonce(job.nonce.data(), pick.nonce_prefix.data(), fields[n].epoch, fields[n].stream,
-                         fields[n].sequence, fields[n].path);
+    jobs[n] =
+        support::packet_job(p, fields[n], kTextBytes, *shard_.key(pick.key), pick.nonce_prefix, hot.suite);
     branches[n++] = pick.branch;
   }
   const std::uint64_t opened = aead_.open_batch(jobs, n);

@@ -17,9 +17,6 @@
 
 namespace bench {
 
-inline constexpr unsigned kRigBurst = 32;
-inline constexpr std::uint32_t kTextBytes = 64;
-
 // Keys of all epochs of one secret, expanded; derived at the first use.
 class Chain {
  public:
@@ -44,11 +41,13 @@ struct PacketAsk {
   std::uint32_t sequence = 0;
   bool forged = false;  // its tag is wrong
 };
+inline constexpr std::uint32_t kTextBytes = 64;
 inline constexpr std::size_t kPacketBytes = session::kPacketOverhead + kTextBytes;
 void make_packet(Chain& chain, const crypto::Aead& aead, const PacketAsk& ask,
                  std::span<std::uint8_t, kPacketBytes> out);
 std::array<std::uint8_t, session::kSessionIdBytes> rig_id();
 
+inline constexpr unsigned kRigBurst = 32;
 // The responder's end of that session, in slot 0.
 class WorkerRig {
  public:
@@ -59,8 +58,9 @@ class WorkerRig {
   void install_next();
   void swap() { commands_.rekey(0, generation_); }
   [[nodiscard]] std::uint8_t epoch() const { return shard_.hot(0).current.epoch; }
-  // Control's: keys that came back are free again.
-  void take_back();
+  // Control's part behind a swap: keys that came back are free again, and there is a next epoch, of the
+  // session anew where its epochs come to their end.
+  void prepare();
 
   // n packets of `epoch` in the burst buffer, of the next sequences; `forged`: all with wrong tags, and
   // numbers that stay free.
@@ -70,6 +70,7 @@ class WorkerRig {
 
  private:
   session::KeyRef take_keys(std::uint8_t epoch);
+  void take_back();
 
   struct alignas(64) Line {
     std::byte bytes[64];

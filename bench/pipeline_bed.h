@@ -16,4 +16,9 @@ struct PipelineBed {
 };
 PipelineBed& pipeline_bed(std::uint32_t sessions);
 
+// Rows of all sizes, with one session and with many.
+inline void every_size(benchmark::internal::Benchmark* b) {
+  b->ArgsProduct({{64, 512, 1400}, {1, kPipelineSessions}})->ArgNames({"bytes", "sessions"});
+}
+
 }  // namespace bench

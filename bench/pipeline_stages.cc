@@ -186,15 +186,8 @@ void each_stage(benchmark::State& state) {
   if (sent != kSample || lane.wrong() != 0) state.SkipWithError("packets were dropped");
 }
 
-const std::vector<std::vector<std::int64_t>> kArguments = {{64, 512, 1400}, {1, kPipelineSessions}};
-BENCHMARK_TEMPLATE(each_stage, Lane::Way::kSeal)
-    ->Name("stages/seal")
-    ->ArgsProduct(kArguments)
-    ->ArgNames({"bytes", "sessions"});
-BENCHMARK_TEMPLATE(each_stage, Lane::Way::kOpen)
-    ->Name("stages/open")
-    ->ArgsProduct(kArguments)
-    ->ArgNames({"bytes", "sessions"});
+BENCHMARK_TEMPLATE(each_stage, Lane::Way::kSeal)->Name("stages/seal")->Apply(every_size);
+BENCHMARK_TEMPLATE(each_stage, Lane::Way::kOpen)->Name("stages/open")->Apply(every_size);
 
 }  // namespace
 }  // namespace bench

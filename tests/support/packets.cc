@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <array>
 
+#include "tests/support/packet_job.h"
+
 namespace support {
 namespace {
 
@@ -47,15 +49,8 @@ Bytes seal_packet(const crypto::Aead& aead, const crypto::TrafficSecret& shared_
   session::store_be32(&packet[session::kHeaderBytes],
                       static_cast<std::uint32_t>(text_bytes + session::kTagBytes));
   std::copy(plaintext.begin(), plaintext.end(), packet.begin() + session::kPayloadOffset);
-  crypto::AeadJob job{};
-  job.key = &slot;
-  job.aad = packet.data();
-  job.text = packet.data() + session::kPayloadOffset;
-  job.text_bytes = text_bytes;
-  job.aad_bytes = session::kHeaderBytes;
-  job.suite = suite;
-  session::build_nonce(job.nonce.data(), keys.nonce_prefix.data(), header.epoch, header.stream_id,
-                       header.sequence, header.path_id);
+  const crypto::AeadJob job = packet_job(packet.data(), session::load_fields(packet.data()), text_bytes, slot,
+                                         keys.nonce_prefix, suite);
   aead.seal_batch(&job, 1);
   return packet;
 }
