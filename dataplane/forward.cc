@@ -228,8 +228,10 @@ inline bool enter_usual4(Core& core, rte_mbuf* m, std::uint32_t slot) {
   return true;
 }
 
-// The sessions of a burst before they are used.
-void prefetch(const Core& core, const Hop* hops, unsigned n) {
+// The sessions of a burst before they are used. Inline by order: g++ takes a function that only asks for
+// lines for one without effect, and leaves the calls of it out (12, -O3; bench_scale, 100,000 sessions,
+// sealing).
+[[gnu::always_inline]] inline void prefetch(const Core& core, const Hop* hops, unsigned n) {
   for (unsigned i = 0; i < n; ++i) {
     const bool own = hops[i].kind() == HopKind::kSession && hops[i].shard() == core.index;
     if (own && hops[i].value() < core.shard.limits().sessions) core.shard.prefetch_send(hops[i].value());
