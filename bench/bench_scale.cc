@@ -7,9 +7,6 @@
 // skipped and say so. Argument of a row: sessions in traffic. Those of `uniform` come in turn, shuffled, so
 // that the last packet of each is as long ago as it can be; those of `zipf` by 1/rank. Samples of 256 packets
 // with one session and with many take turns. bench/README.md has the counters.
-#include <algorithm>
-#include <cstdlib>
-#include <cstring>
 #include <iostream>
 #include <map>
 #include <memory>
@@ -18,6 +15,7 @@
 #include <rte_cycles.h>
 #include <rte_eal.h>
 
+#include "bench/arguments.h"
 #include "bench/lane.h"
 #include "bench/memory.h"
 
@@ -125,22 +123,10 @@ BENCHMARK_TEMPLATE(scale, kOpen, Order::Kind::kUniform)->Name("open/uniform")->A
 BENCHMARK_TEMPLATE(scale, kSeal, Order::Kind::kZipf)->Name("seal/zipf")->Apply(several);
 BENCHMARK_TEMPLATE(scale, kOpen, Order::Kind::kZipf)->Name("open/zipf")->Apply(several);
 
-// Takes --sessions N out of the arguments.
-void take_sessions(int& argc, char** argv) {
-  for (int i = 1; i + 1 < argc; ++i) {
-    if (std::strcmp(argv[i], "--sessions") != 0) continue;
-    room = static_cast<std::uint32_t>(std::min(std::strtoul(argv[i + 1], nullptr, 10), 1UL * kMost));
-    room = std::max(room, 1U);
-    std::rotate(argv + i, argv + i + 2, argv + argc);
-    argc -= 2;
-    return;
-  }
-}
-
 }  // namespace
 
 int main(int argc, char** argv) {
-  take_sessions(argc, argv);
+  room = bench::take_number(argc, argv, "--sessions", kMost, kMost);
   benchmark::Initialize(&argc, argv);
   if (benchmark::ReportUnrecognizedArguments(argc, argv)) return 1;
   limit_room();

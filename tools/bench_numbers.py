@@ -3,7 +3,8 @@
 import statistics
 
 # What a row is compared by: the first of these counters that it has.
-COSTS = ("around", "poll", "forged", "cycles_per_packet", "cycles_per_message", "cycles", "send", "clean", "time_ns")
+COSTS = ("around", "poll", "forged", "cycles_per_packet", "cycles_per_message", "cycles", "send", "clean", "add_us",
+         "session_bytes", "core_percent", "time_ns")
 
 
 def summary(values):

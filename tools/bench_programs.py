@@ -35,7 +35,7 @@ QUICK = {
 }
 FULL = {
     "aead": Plan(seconds=0.05, rounds=5),
-    "control": Plan(rounds=3),
+    "control": Plan(r"sessions:(1000|100000)/", rounds=3),
     "pipeline": Plan(seconds=0.5),
     "scale": Plan(seconds=0.5, rounds=3),
     "table": Plan(seconds=0.05, rounds=5),

@@ -44,14 +44,14 @@ void ForgetfulStore::commit(std::span<const session::StoreRecord> records) {
   records_ += records.size();
 }
 
-Live::Live(const std::string& name, unsigned at, const GatewayOptions& options)
+Live::Live(const std::string& name, unsigned at, const GatewayOptions& options, session::EpochStore* durable)
     : gw(name, with_endpoint(options, at)), side(at) {
   char folder[] = "/tmp/phantom-live-XXXXXX";
   directory_ = mkdtemp(folder);
   dataplane::Topology& topology = gw.topology();
   topology.control_stats = &control_stats;
   configure(topology, side);
-  control = std::make_unique<dataplane::Control>(topology, store);
+  control = std::make_unique<dataplane::Control>(topology, durable != nullptr ? *durable : store);
   control->start();
   for (int i = 0; i < 4; ++i) poll();
 }

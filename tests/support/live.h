@@ -34,7 +34,9 @@ class ForgetfulStore final : public session::EpochStore {
 
 class Live {
  public:
-  Live(const std::string& name, unsigned side, const GatewayOptions& options);
+  // `durable`: a store in place of `store`; it has to outlive this.
+  Live(const std::string& name, unsigned side, const GatewayOptions& options,
+       session::EpochStore* durable = nullptr);
   ~Live();
   Live(const Live&) = delete;
   Live& operator=(const Live&) = delete;

@@ -104,23 +104,31 @@ def check_compare(report, folder, found):
     for path, content in ((first, found), (second, changed)):
         with open(path, "w", encoding="utf-8") as file:
             json.dump(content, file)
+    slower = lambda text: [line for line in text.splitlines() if line.rstrip(" |").endswith("slower")]
     code, text = call(COMPARE, first, first)
     report.check("a run is as fast as itself", code == 0 and "slower by" in text and " 0 slower" in text, text[-200:])
     code, text = call(COMPARE, first, second)
-    lines = [line for line in text.splitlines() if line.rstrip(" |").endswith("slower")]
+    lines = slower(text)
     report.check("a planted difference is seen, in its row alone", code == 1 and len(lines) == 1 and
                  slow["name"] in lines[0] and f"{PLANTED:.3f}" in lines[0], text[-300:])
     code, _ = call(COMPARE, second, first, "--filter", slow["name"] + "$")
     report.check("the other way round it is no complaint", code == 0)
     code, text = call(COMPARE, first, "--save", "--baseline", baseline)
     report.check("a run is kept as the baseline of its kind", code == 0 and found["machine"]["kind"] in text, text.strip())
+    code, text = call(COMPARE, first, "--against", "--baseline", baseline)
+    report.check("all its rows are in it, as fast", code == 0 and f"{len(found['rows'])} rows, 0 slower" in text, text[-200:])
     code, text = call(COMPARE, second, "--against", "--baseline", baseline)
-    report.check("a later run is held against it", code == 1 and slow["name"] in text, text[-200:])
+    lines = slower(text)
+    report.check("a later run is held against it, row by row", code == 1 and len(lines) == 1 and
+                 slow["name"] in lines[0] and f"{PLANTED:.3f}" in lines[0], text[-300:])
     changed["machine"]["kind"] = "abacus"
     with open(second, "w", encoding="utf-8") as file:
         json.dump(changed, file)
     code, text = call(COMPARE, second, "--against", "--baseline", baseline)
     report.check("not against that of another kind of machine", code == 2 and "abacus" in text, text.strip())
+    saved, _ = call(COMPARE, second, "--save", "--baseline", baseline)
+    code, text = call(COMPARE, first, "--against", "--baseline", baseline)
+    report.check("one kind's baseline leaves the others' alone", (saved, code) == (0, 0) and " 0 slower" in text, text[-200:])
 
 
 def main():
