@@ -5,11 +5,13 @@
 #include <new>
 #include <stdexcept>
 
+#include <linux/capability.h>
 #include <openssl/crypto.h>
 #include <openssl/rand.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 namespace crypto {
@@ -50,6 +52,14 @@ std::size_t mapped_bytes(std::size_t bytes) {
                                 : (bytes + kHugePageBytes - 1) / kHugePageBytes * kHugePageBytes;
 }
 
+bool may_lock_all() {
+  rlimit limit{};
+  if (getrlimit(RLIMIT_MEMLOCK, &limit) == 0 && limit.rlim_cur == RLIM_INFINITY) return true;
+  __user_cap_header_struct header{_LINUX_CAPABILITY_VERSION_3, 0};
+  __user_cap_data_struct data[_LINUX_CAPABILITY_U32S_3] = {};
+  return syscall(SYS_capget, &header, data) == 0 && (data[0].effective & (1U << CAP_IPC_LOCK)) != 0;
+}
+
 }  // namespace
 
 void wipe(void* data, std::size_t bytes) noexcept {
@@ -87,11 +97,8 @@ void harden_process() noexcept {
   prctl(PR_SET_DUMPABLE, 0, 0, 0, 0);
   const rlimit none{0, 0};
   setrlimit(RLIMIT_CORE, &none);
-  // Under a limit that cannot be lifted, later allocations would fail: then only SecureBlocks are locked.
-  rlimit most{RLIM_INFINITY, RLIM_INFINITY};
-  setrlimit(RLIMIT_MEMLOCK, &most);
-  if (getrlimit(RLIMIT_MEMLOCK, &most) != 0 || most.rlim_cur != RLIM_INFINITY) return;
-  mlockall(MCL_CURRENT | MCL_FUTURE | MCL_ONFAULT);  // pages in use; a refusal leaves what there was
+  // Under a limit later allocations would fail: then only SecureBlocks are locked.
+  if (may_lock_all()) mlockall(MCL_CURRENT | MCL_FUTURE | MCL_ONFAULT);  // pages that are in use
 }
 
 SecureBlock::SecureBlock(std::size_t bytes) : bytes_(bytes) {

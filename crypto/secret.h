@@ -63,7 +63,7 @@ class SecretBytes {
 bool protect_pages(void* data, std::size_t bytes) noexcept;
 
 // Makes the whole process undumpable, unreadable by a debugger of the same user and, where it may lock as
-// much as it likes (root, or LimitMEMLOCK=infinity), kept out of swap: secrets pass through stacks and
+// much as it likes (CAP_IPC_LOCK, or LimitMEMLOCK=infinity), kept out of swap: secrets pass through stacks and
 // objects of control. Called first in main().
 void harden_process() noexcept;
 

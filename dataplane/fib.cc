@@ -7,6 +7,7 @@
 #include <limits>
 #include <stdexcept>
 
+#include <fmt/format.h>
 #include <rte_errno.h>
 #include <rte_fib.h>
 #include <rte_fib6.h>
@@ -31,11 +32,11 @@ void bulk6(rte_fib6* fib, const std::uint8_t (*addresses)[16], unsigned n, std::
   rte_fib6_lookup_bulk(fib, copies, hops, static_cast<int>(n));
 }
 
-[[noreturn]] void fail(const char* what) {
-  throw std::runtime_error(std::string("routes: ") + what + ": " + rte_strerror(rte_errno) +
-                           " (the tables take up to 260 MiB: give EAL more memory, with --no-huge by -m 512, "
-                           "otherwise by more hugepages)");
-}
+// Of the library: first level, each second-level table, each route there is room for (two nodes of its tree).
+// Measured with 22.11.
+constexpr std::uint64_t kFirstLevelBytes = 64ULL << 20U;
+constexpr std::uint64_t kTableBytes = 1024;
+constexpr std::uint64_t kRouteBytes = 408;
 
 std::array<std::uint8_t, 16> masked(const IpPrefix& prefix) {
   std::array<std::uint8_t, 16> bytes = prefix.address.bytes;
@@ -102,21 +103,30 @@ bool covers(const Key& outer, const Key& inner) {
 
 }  // namespace
 
-Fib::Fib(const std::string& name, std::uint32_t max_routes, int socket)
-    : max_routes_(std::clamp<std::uint32_t>(max_routes, 64, kMaxRoutes)) {
-  const int routes = static_cast<int>(max_routes_);
-  room4_.tables = std::min(max_routes_, kMaxTables4);
-  room6_.tables = std::min(max_routes_ * kTablesOfRoute6, kMaxTables6);
+void Fib::fail(const char* what) const {
+  const std::uint64_t bytes = 2 * kFirstLevelBytes + (room4_.tables + room6_.tables) * kTableBytes +
+                              (std::uint64_t{room4_.routes} + room6_.routes) * kRouteBytes;
+  throw std::runtime_error(
+      fmt::format("routes: {}: {} (the tables of {} IPv4 and {} IPv6 routes take up to {} MiB: give EAL more "
+                  "memory, with --no-huge by -m, otherwise by more hugepages)",
+                  what, rte_strerror(rte_errno), room4_.routes, room6_.routes, (bytes >> 20U) + 1));
+}
+
+Fib::Fib(const std::string& name, std::uint32_t routes4, std::uint32_t routes6, int socket) {
+  room4_.routes = std::clamp<std::uint32_t>(routes4, 64, kMaxRoutes);
+  room6_.routes = std::clamp<std::uint32_t>(routes6, 64, kMaxRoutes);
+  room4_.tables = std::min(room4_.routes, kMaxTables4);
+  room6_.tables = std::min(room6_.routes * kTablesOfRoute6, kMaxTables6);
   rte_fib_conf conf4{};
   conf4.type = RTE_FIB_DIR24_8;
-  conf4.max_routes = routes + kPassingRoutes;
+  conf4.max_routes = static_cast<int>(room4_.routes) + kPassingRoutes;
   conf4.dir24_8.nh_sz = RTE_FIB_DIR24_8_4B;
   conf4.dir24_8.num_tbl8 = room4_.tables + kPassingTables;
   v4_ = rte_fib_create((name + "4").c_str(), socket, &conf4);
   if (v4_ == nullptr) fail("no memory for the IPv4 table");
   rte_fib6_conf conf6{};
   conf6.type = RTE_FIB6_TRIE;
-  conf6.max_routes = routes + kPassingRoutes;
+  conf6.max_routes = static_cast<int>(room6_.routes) + kPassingRoutes;
   conf6.trie.nh_sz = RTE_FIB6_TRIE_4B;
   conf6.trie.num_tbl8 = room6_.tables + kPassingTables;
   v6_ = rte_fib6_create((name + "6").c_str(), socket, &conf6);
@@ -318,7 +328,7 @@ bool Fib::add(const IpPrefix& prefix, Hop hop) {
   }
   Room& room = room_of(key);
   const std::uint32_t tables = own_tables(key);
-  if (room.used_routes >= max_routes_ || room.used_tables + tables > room.tables) return false;
+  if (room.used_routes >= room.routes || room.used_tables + tables > room.tables) return false;
   if (!change(key, &hop)) return false;
   routes_.emplace(key, hop);
   ++room.used_routes;

@@ -23,8 +23,9 @@
 // routes; second-level tables are 1 KiB each: one for all IPv4 routes longer than /24 in a /24; for IPv6 one
 // for every whole byte behind the 24th bit (/24, /32, ... /120) inside which there are longer routes, so up
 // to 13 for a route alone (five for a /64) and few more for a thousand in one site. They are limited to
-// kMaxTables4 and kMaxTables6 (64 MiB each), so a Fib takes 130 to 260 MiB of EAL's memory: with --no-huge,
-// EAL needs -m 512. 5,041 IPv6 routes fit whatever they are, more as far as they share tables.
+// kMaxTables4 and kMaxTables6 (64 MiB each), so a Fib takes 130 to 260 MiB of EAL's memory, and 408 bytes for
+// every route there is room for: with --no-huge, EAL needs -m 512 for some thousand routes. 5,041 IPv6 routes
+// fit whatever they are, more as far as they share tables.
 #pragma once
 
 #include <atomic>
@@ -70,9 +71,10 @@ struct Hop {
 
 class Fib {
  public:
-  // Room for `max_routes` of each family, 64 to kMaxRoutes. Throws std::runtime_error with advice when memory
-  // does not suffice.
-  Fib(const std::string& name, std::uint32_t max_routes, int socket);
+  // Room for so many routes of each family, 64 to kMaxRoutes. Throws std::runtime_error with advice when
+  // memory does not suffice.
+  Fib(const std::string& name, std::uint32_t routes4, std::uint32_t routes6, int socket);
+  Fib(const std::string& name, std::uint32_t routes, int socket) : Fib(name, routes, routes, socket) {}
   ~Fib();
   Fib(const Fib&) = delete;
   Fib& operator=(const Fib&) = delete;
@@ -92,7 +94,9 @@ class Fib {
   // Family, network bytes, length: what lies inside a prefix follows it.
   using Key = std::tuple<std::uint8_t, std::array<std::uint8_t, 16>, std::uint8_t>;
   class Section;
+  [[noreturn]] void fail(const char* what) const;
   struct Room {
+    std::uint32_t routes = 0;  // may be there
     std::uint32_t tables = 0;  // may be used
     std::uint32_t used_tables = 0;
     std::uint32_t used_routes = 0;
@@ -113,7 +117,6 @@ class Fib {
   template <typename Look>
   void settled(const Look& look) const;
 
-  const std::uint32_t max_routes_;
   std::map<Key, Hop> routes_;  // writer's, as the next two
   Room room4_;
   Room room6_;

@@ -174,7 +174,7 @@ void SessionManager::report_traffic(Managed& s, std::uint64_t now_ns) {
 
 unsigned SessionManager::run_timers(std::uint64_t now_ns) {
   unsigned ran = 0;
-  while (!deadlines_.empty() && deadlines_.begin()->first <= now_ns) {
+  while (ran < kSessionsALoop && !deadlines_.empty() && deadlines_.begin()->first <= now_ns) {
     Managed& s = *sessions_[deadlines_.begin()->second];
     deadlines_.erase(deadlines_.begin());
     s.scheduled_ns = UINT64_MAX;
@@ -197,11 +197,11 @@ void SessionManager::store_failed(const char* why, std::uint64_t now_ns) {
                 why);
 }
 
-unsigned SessionManager::save(std::uint64_t now_ns) {
+unsigned SessionManager::save(std::span<const std::uint32_t> sessions, std::uint64_t now_ns) {
   if (now_ns < store_retry_ns_) return 0;
   std::vector<session::StoreRecord> records;
   std::vector<Managed*> waiting;
-  for (const std::uint32_t index : dirty_) {
+  for (const std::uint32_t index : sessions) {
     Managed& s = *sessions_[index];
     if (!s.control->wants_store()) continue;
     records.push_back(s.control->record());
@@ -317,14 +317,16 @@ unsigned SessionManager::service(std::uint64_t now_ns) {
   unsigned done = run_timers(now_ns) + paths_.service(now_ns) + steering_.service(now_ns);
   done += look_around(now_ns);
   if (dirty_.empty()) return done;
-  done += save(now_ns);
-  std::size_t kept = 0;
-  for (const std::uint32_t index : dirty_) {
+  // In turns: a loop must not grow with the number of sessions that wait for room or for the store.
+  const auto end = dirty_.begin() + std::min(std::ssize(dirty_), std::ptrdiff_t{kSessionsALoop});
+  const std::vector<std::uint32_t> turn(dirty_.begin(), end);
+  dirty_.erase(dirty_.begin(), end);
+  done += save(turn, now_ns);
+  for (const std::uint32_t index : turn) {
     Managed& s = *sessions_[index];
     s.dirty = !drain(s, done);
-    if (s.dirty) dirty_[kept++] = index;
+    if (s.dirty) dirty_.push_back(index);
   }
-  dirty_.resize(kept);
   return done;
 }
 

@@ -12,6 +12,7 @@
 #include <memory>
 #include <optional>
 #include <set>
+#include <span>
 #include <stdexcept>
 #include <string>
 #include <unordered_map>
@@ -52,6 +53,8 @@ inline constexpr std::size_t kMaxFlows = 16384;
 inline constexpr std::size_t kKeptFlows = 8192;
 // Sessions looked at in one loop, so that many leave time for everything else; then each waits longer.
 inline constexpr unsigned kLooksPerLoop = 256;
+// Sessions with something to store, to say or to time that a loop attends to.
+inline constexpr unsigned kSessionsALoop = 1024;
 
 // Why a session cannot be: what() names it and says what to do.
 class SessionRefusal : public std::runtime_error {
@@ -137,7 +140,7 @@ class SessionManager {
   void mark(Managed& s);
   unsigned run_timers(std::uint64_t now_ns);
   void report_traffic(Managed& s, std::uint64_t now_ns);
-  unsigned save(std::uint64_t now_ns);
+  unsigned save(std::span<const std::uint32_t> sessions, std::uint64_t now_ns);
   void store_failed(const char* why, std::uint64_t now_ns);
   void welcome_ahead(Managed& s, std::uint64_t now_ns);
   bool drain(Managed& s, unsigned& done);
@@ -196,8 +199,8 @@ class SessionManager {
   std::unordered_map<std::string, std::uint32_t> by_name_;
   std::map<session::Fingerprint, std::uint32_t> fingerprints_;
   std::map<std::array<std::uint8_t, session::kSessionIdBytes>, std::uint32_t> ids_;
-  std::vector<std::uint32_t> dirty_;  // sessions with something to store or to say
-  std::set<Deadline> deadlines_;      // at most one a session
+  std::deque<std::uint32_t> dirty_;  // sessions with something to store or to say
+  std::set<Deadline> deadlines_;     // at most one a session
   // Jumps that a worker may still read, kept until it said kJumpDone.
   std::unordered_map<session::JumpInit*, std::shared_ptr<session::JumpInit>> jumps_;
   TokenBucket trials_{kTrialBurst, kTrialsPerSecond};

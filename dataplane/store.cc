@@ -158,6 +158,18 @@ class Statement {
   sqlite3_stmt* s_ = nullptr;
 };
 
+// A statement that is kept ends what it was doing when its use ends, however that is.
+class Reset {
+ public:
+  explicit Reset(Statement& statement) : statement_(statement) {}
+  ~Reset() { statement_.reset(); }
+  Reset(const Reset&) = delete;
+  Reset& operator=(const Reset&) = delete;
+
+ private:
+  Statement& statement_;
+};
+
 std::string pragma(Database& db, const char* sql) {
   Statement statement(db, sql);
   return statement.step("cannot be read") ? statement.text_at(0) : std::string();
@@ -281,8 +293,14 @@ StoreRecord unbind(const Statement& s, const session::Fingerprint& fingerprint) 
 struct SqliteStore::Impl {
   explicit Impl(const std::string& directory)
       : lock(directory), db(file_of(directory), SQLITE_OPEN_READWRITE) {}
+  // Prepared with their first use, kept: preparing takes longer than looking one record up.
+  Statement& prepared(std::optional<Statement>& statement, const char* sql) {
+    if (!statement) statement.emplace(db, sql);
+    return *statement;
+  }
   StateLock lock;
   Database db;
+  std::optional<Statement> select, upsert;
 };
 
 void SqliteStore::create(const std::string& directory, const std::string& gateway_name,
@@ -342,7 +360,8 @@ SqliteStore::SqliteStore(const std::string& directory, const std::string& gatewa
 SqliteStore::~SqliteStore() = default;
 
 std::optional<StoreRecord> SqliteStore::load(const session::Fingerprint& fingerprint) {
-  Statement select(impl_->db, kSelect);
+  Statement& select = impl_->prepared(impl_->select, kSelect);
+  const Reset after(select);
   select.blob(1, fingerprint.data(), fingerprint.size());
   if (!select.step("cannot be read")) return std::nullopt;
   return unbind(select, fingerprint);
@@ -351,7 +370,8 @@ std::optional<StoreRecord> SqliteStore::load(const session::Fingerprint& fingerp
 void SqliteStore::commit(std::span<const StoreRecord> records) {
   if (records.empty()) return;
   Transaction transaction(impl_->db);
-  Statement upsert(impl_->db, kUpsert);
+  Statement& upsert = impl_->prepared(impl_->upsert, kUpsert);
+  const Reset after(upsert);
   for (const StoreRecord& record : records) {
     bind(upsert, record);
     upsert.step("cannot be written");

@@ -1,5 +1,6 @@
 #include "dataplane/topology.h"
 
+#include <algorithm>
 #include <array>
 #include <atomic>
 #include <cstring>
@@ -24,12 +25,14 @@ namespace {
 // Routes of each family that operators may add while it runs.
 constexpr std::uint32_t kSpareRoutes = 1024;
 
-// What a Fib must have room for: routes of the file, of ports (a connected prefix and an own address for each
-// address, default routes), and of operators.
-std::uint32_t route_room(const GatewayConfig& config) {
-  std::size_t routes = config.routes.size() + kSpareRoutes;
+// What a Fib must have room for in a family: routes of the file, of ports (a connected prefix and an own
+// address for each address, default routes), and of operators.
+std::uint32_t route_room(const GatewayConfig& config, std::uint8_t family) {
+  const auto in_family = [&](const RouteConfig& route) { return route.prefix.address.family == family; };
+  auto routes =
+      static_cast<std::size_t>(std::count_if(config.routes.begin(), config.routes.end(), in_family));
   for (const PortConfig& port : config.ports) routes += 2 * port.addresses.size() + 2;
-  return static_cast<std::uint32_t>(routes);
+  return static_cast<std::uint32_t>(routes + kSpareRoutes);
 }
 
 // Names of EAL objects are unique in a process, which in tests holds more than one gateway.
@@ -209,7 +212,8 @@ std::unique_ptr<Topology> build_topology(const GatewayConfig& config) {
     make_workers(*topology, instance);
     const int socket = static_cast<int>(rte_socket_id());
     topology->control_stats = make_stats(socket);
-    topology->fib = std::make_unique<Fib>(fmt::format("p{}fib", instance), route_room(config), socket);
+    topology->fib = std::make_unique<Fib>(fmt::format("p{}fib", instance), route_room(config, 4),
+                                          route_room(config, 6), socket);
     make_ports(*topology);
   } catch (...) {
     tear_down(*topology);
