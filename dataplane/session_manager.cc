@@ -172,6 +172,11 @@ void SessionManager::report_traffic(Managed& s, std::uint64_t now_ns) {
   s.control->on_traffic(report, now_ns);
 }
 
+// Those of the file count before they are added.
+std::uint64_t SessionManager::pace_ns() const {
+  return std::max(count(), topology_.config.sessions.size()) * kPaceNs;
+}
+
 unsigned SessionManager::run_timers(std::uint64_t now_ns) {
   unsigned ran = 0;
   while (ran < kSessionsALoop && !deadlines_.empty() && deadlines_.begin()->first <= now_ns) {
@@ -179,6 +184,7 @@ unsigned SessionManager::run_timers(std::uint64_t now_ns) {
     deadlines_.erase(deadlines_.begin());
     s.scheduled_ns = UINT64_MAX;
     report_traffic(s, now_ns);
+    s.control->set_pace(pace_ns());
     s.control->on_timer(now_ns);
     mark(s);
     ++ran;

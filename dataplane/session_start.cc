@@ -70,6 +70,7 @@ SessionManager::Managed& SessionManager::add(const SessionEntry& entry, std::uin
   s->control = std::make_unique<session::SessionControl>(
       entry.identity, std::move(secret), entry.policy, use->slot, use->generation,
       *topology_.workers[s->worker].keys, aead_, s->fingerprint);
+  s->control->set_pace(pace_ns());
   make_streams(*s);
   give_paths(*s, record);
   if (const auto error = s->control->start(record, now_ns)) {

@@ -269,6 +269,9 @@ class SessionControl {
   void end();
 
   // ---- time
+  // How far apart packets that control sends of its own accord are at least while nothing hangs on them: what
+  // a session among very many may take of control. 0: as the policy says. Before start() and at any time.
+  void set_pace(std::uint64_t gap_ns);
   void on_timer(std::uint64_t now_ns);
   [[nodiscard]] std::uint64_t next_deadline_ns() const;  // UINT64_MAX: none
 

@@ -154,7 +154,7 @@ void SessionControl::Impl::entered(std::uint8_t epoch, std::uint64_t waits_for, 
   if (peer_is_here()) {
     probe_due_ns = kNever;
   } else {
-    start_probing(now_ns + policy.probe_initial_ns);
+    start_probing(now_ns + paced(policy.probe_initial_ns));
   }
 }
 

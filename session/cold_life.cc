@@ -137,7 +137,7 @@ void SessionControl::Impl::watch_peer(std::uint64_t now_ns) {
     stop_timers();
     return enter_state(LifeState::kClosed, SessionEvent::kClosed);
   }
-  const std::uint64_t quiet_ns = idle_ns != 0 ? idle_ns / 4 : policy.probe_max_ns;
+  const std::uint64_t quiet_ns = idle_ns != 0 ? idle_ns / 4 : paced(policy.probe_max_ns);
   const bool asked = idle_ns != 0 || spent.seal_rate > 0;
   if (silent_ns >= quiet_ns && asked && !life.probing) {
     life.probing = true;

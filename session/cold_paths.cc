@@ -68,6 +68,7 @@ void SessionControl::Impl::pump_paths(std::uint64_t now_ns) {
 void SessionControl::set_paths(PathPolicy policy, std::span<const PathEnds> ends) {
   Impl& s = *impl_;
   s.path_policy = policy;
+  s.path_policy.lone_interval_ns = std::max(policy.lone_interval_ns, s.pace_ns);
   s.path_ends.assign(ends.begin(), ends.begin() + std::min<std::ptrdiff_t>(std::ssize(ends), kTxPaths));
   s.has_paths = !s.path_ends.empty();
 }
@@ -158,16 +159,27 @@ std::vector<PathSlotView> SessionControl::path_views() const {
 
 // ---- the announcement
 
+std::uint64_t SessionControl::Impl::paced(std::uint64_t gap_ns) const {
+  const std::uint64_t most_ns = policy.idle_timeout_ns == 0 ? kNever : policy.idle_timeout_ns / 8;
+  return std::max(gap_ns, std::min(pace_ns, most_ns));
+}
+
+void SessionControl::set_pace(std::uint64_t gap_ns) {
+  impl_->pace_ns = gap_ns;
+  impl_->path_policy.lone_interval_ns = gap_ns;
+  impl_->manager.set_lone_interval(gap_ns);
+}
+
 void SessionControl::Impl::start_probing(std::uint64_t first_ns) {
   probe_due_ns = first_ns;
-  probe_gap_ns = policy.probe_initial_ns;
+  probe_gap_ns = paced(policy.probe_initial_ns);
 }
 
 void SessionControl::Impl::probe(std::uint64_t now_ns) {
   manager.announce(now_ns);
   pump_paths(now_ns);
   probe_due_ns = now_ns + probe_gap_ns;
-  probe_gap_ns = std::min(probe_gap_ns * 2, policy.probe_max_ns);
+  probe_gap_ns = paced(std::min(probe_gap_ns * 2, policy.probe_max_ns));
 }
 
 }  // namespace session

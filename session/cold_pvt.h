@@ -88,6 +88,8 @@ struct SessionControl::Impl {
 
   // ---- announcement, cold_paths.cc
   void start_probing(std::uint64_t first_ns);
+  // The policy's gap, or the pace; where silence ends the session, often enough before that.
+  std::uint64_t paced(std::uint64_t gap_ns) const;
   void probe(std::uint64_t now_ns);
 
   // ---- paths, cold_paths.cc
@@ -172,6 +174,7 @@ struct SessionControl::Impl {
   std::uint64_t path_expiry_ns = kNever;
   std::uint64_t probe_due_ns = kNever;
   std::uint64_t probe_gap_ns = 0;
+  std::uint64_t pace_ns = 0;
   PathPolicy path_policy;
   std::vector<PathEnds> path_ends;
   bool has_paths = false;           // set_paths() was called: there are schedules to tell

@@ -238,6 +238,10 @@ void PathManager::on_timer(std::uint64_t now_ns) {
   s.rebuild(now_ns);
 }
 
+void PathManager::set_lone_interval(std::uint64_t interval_ns) {
+  impl_->policy.lone_interval_ns = interval_ns;
+}
+
 std::uint64_t PathManager::next_deadline_ns() const {
   const Impl& s = *impl_;
   std::uint64_t at = s.watch_due_ns;

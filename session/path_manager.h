@@ -91,6 +91,7 @@ struct PathPolicy {
   PathScheduler scheduler = PathScheduler::kLowestLatency;
   bool unmodified_peer = false;
   std::uint64_t probe_interval_ns = 1'000'000'000;   // of a slot that is in use or stands by
+  std::uint64_t lone_interval_ns = 0;                // the same where there is no other address, if more
   unsigned probes_lost_down = 3;                     // unanswered in a row: the slot is down
   std::uint64_t attempt_timeout_ns = 3'000'000'000;  // of a candidate, with repeats inside it
   std::uint64_t attempt_pause_ns = 1'000'000'000;    // before the same candidate is tried again; doubles
@@ -196,6 +197,8 @@ class PathManager {
   // A probe by whatever way the session sends now, to be heard by the peer; its loss means nothing.
   void announce(std::uint64_t now_ns);
 
+  // PathPolicy::lone_interval_ns from now on.
+  void set_lone_interval(std::uint64_t interval_ns);
   void on_timer(std::uint64_t now_ns);
   [[nodiscard]] std::uint64_t next_deadline_ns() const;
 

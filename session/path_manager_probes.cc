@@ -124,9 +124,15 @@ std::uint64_t PathManager::Impl::heard_ns(std::uint8_t index) const {
   return alternatives(index) || hint_ns >= rx_moved_ns ? 0 : rx_moved_ns;
 }
 
+// Where there is no other address to turn to, nothing hangs on noticing a break soon.
+std::uint64_t PathManager::Impl::usual_gap_ns(std::uint8_t index) const {
+  if (alternatives(index)) return policy.probe_interval_ns;
+  return std::max(policy.probe_interval_ns, policy.lone_interval_ns);
+}
+
 std::uint64_t PathManager::Impl::gap_ns(std::uint8_t index, std::uint64_t now_ns) const {
   const Slot& slot = slots[index];
-  const std::uint64_t usual = policy.probe_interval_ns;
+  const std::uint64_t usual = usual_gap_ns(index);
   if (!slot.pulse.up) return usual << std::min(slot.pulse.down_probes / 4, kDownShift);
   const bool busy = traffic != 0 && now_ns - traffic_ns < 2 * usual;
   if (busy && in_use(index) && alternatives(index)) {
@@ -150,7 +156,7 @@ void PathManager::Impl::run_slot_probes(std::uint8_t index, std::uint64_t now_ns
     if (!idle || !slot.pulse.up) send_probe(slot.pulse, index, slot.ends, now_ns, true);
     if (!slot.pulse.up) ++slot.pulse.down_probes;
     slot.pulse.next_ns =
-        now_ns + (idle ? policy.probe_interval_ns << slot.idle_checks : gap_ns(index, now_ns));
+        now_ns + (idle ? usual_gap_ns(index) << slot.idle_checks : gap_ns(index, now_ns));
   }
   judge(index, was_up, now_ns);
 }

@@ -234,6 +234,7 @@ struct PathManager::Impl {
   bool alternatives(std::uint8_t slot) const;
   std::uint64_t heard_ns(std::uint8_t slot) const;
   std::uint64_t gap_ns(std::uint8_t slot, std::uint64_t now_ns) const;
+  std::uint64_t usual_gap_ns(std::uint8_t slot) const;
 
   // ---- path_manager_schedule.cc
   bool usable(std::uint8_t slot) const;

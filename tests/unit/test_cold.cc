@@ -681,6 +681,19 @@ TEST_F(Cold, AnnouncesItselfPacedUntilThePeerIsHeard) {
   EXPECT_TRUE(only<session::CmdSendPathValidation>(drain()).empty());
 }
 
+TEST_F(Cold, AmongVeryManyItAnnouncesItselfAtTheirPace) {
+  ASSERT_TRUE(boot());
+  control_->set_pace(30 * kSecond);
+  EXPECT_EQ(only<session::CmdSendPathValidation>(drain()).size(), 1U) << "the first one waits for nothing";
+  std::vector<std::uint64_t> sent;
+  for (std::uint64_t now = 0; now <= 200 * kSecond; now += 100 * kMs) {
+    control_->on_timer(now);
+    if (!only<session::CmdSendPathValidation>(drain()).empty()) sent.push_back(now);
+  }
+  ASSERT_GE(sent.size(), 6U) << "it does go on";
+  for (std::size_t i = 2; i < sent.size(); ++i) EXPECT_EQ(sent[i] - sent[i - 1], 30 * kSecond);
+}
+
 TEST_F(Cold, TellsThePeerOfAnEpochOfOurMaking) {
   ASSERT_TRUE(boot());
   control_->on_heard(0, 0);

@@ -113,6 +113,17 @@ TEST_F(ColdLife, W28_ASilentPeerIsProbedThenClosed) {
   EXPECT_EQ(control_->next_deadline_ns(), UINT64_MAX) << "nothing runs any more";
 }
 
+TEST_F(ColdLife, ASilentPeerIsProbedInTimeHoweverManySessionsThereAre) {
+  policy_.idle_timeout_ns = 40 * kSecond;
+  boot();
+  control_->set_pace(1000 * kSecond);
+  heard();
+  const unsigned before = probes_;
+  run(now_ + 39 * kSecond);
+  EXPECT_GE(probes_ - before, 3U);
+  EXPECT_EQ(control_->state(), LifeState::kConnected);
+}
+
 TEST_F(ColdLife, AnAnswerKeepsItAlive) {
   policy_.idle_timeout_ns = 40 * kSecond;
   boot();

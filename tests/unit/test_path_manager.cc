@@ -87,6 +87,25 @@ TEST_F(PathManagerOne, AHintIsChallengedAndOnlyTheEchoFromThereMoves) {
   EXPECT_EQ(b_.pm.view().at(0).fallback, kHome);
 }
 
+// A session among very many is probed at their pace, unless it has another address to turn to.
+TEST_F(PathManagerOne, ALoneAddressIsProbedAtThePaceThatIsSet) {
+  const auto probes = [&](const PathEnds& ends) {
+    return std::count_if(b_.log.begin(), b_.log.end(),
+                         [&](const auto& one) { return one.send.ends == ends && !is_challenge(one.send); });
+  };
+  b_.pm.set_lone_interval(30 * kSecond);
+  for (int i = 0; i < 100; ++i) {
+    b_.pm.on_traffic(static_cast<std::uint64_t>(i), static_cast<std::uint64_t>(i), b_.now);
+    b_.run(kSecond, [](const PathSend&) { return true; });
+  }
+  EXPECT_GE(probes(kHome), 2);
+  EXPECT_LE(probes(kHome), 5);
+  b_.log.clear();
+  move_to(kAway);  // and has a way back for 30 s
+  settle(10 * kSecond);
+  EXPECT_GE(probes(kAway), 8) << "an alternative is worth being noticed soon";
+}
+
 TEST_F(PathManagerOne, APortAloneAndAnotherFamilyAreAddressesToo) {
   move_to(to(10, 4001));
   settle();
