@@ -63,8 +63,8 @@ class SecretBytes {
 bool protect_pages(void* data, std::size_t bytes) noexcept;
 
 // Makes the whole process undumpable, unreadable by a debugger of the same user and, where it may lock as
-// much as it likes (CAP_IPC_LOCK, or LimitMEMLOCK=infinity), kept out of swap: secrets pass through stacks and
-// objects of control. Called first in main().
+// much as it likes (CAP_IPC_LOCK, or LimitMEMLOCK=infinity), kept out of swap: secrets pass through stacks
+// and objects of control. Called first in main().
 void harden_process() noexcept;
 
 // A page-aligned block of locked, undumpable, zeroed memory; wiped before it is returned to the system. From

@@ -19,7 +19,7 @@ namespace {
 
 // Work per worker and loop: a flood of one kind leaves time for all others.
 constexpr unsigned kMessagesPerPoll = 256;
-constexpr unsigned kPuntsPerPoll = 64;
+constexpr unsigned kPuntsPerPoll = 256;
 
 }  // namespace
 

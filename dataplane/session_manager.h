@@ -54,10 +54,10 @@ inline constexpr std::size_t kKeptFlows = 8192;
 // Sessions looked at in one loop, so that many leave time for everything else; then each waits longer.
 inline constexpr unsigned kLooksPerLoop = 256;
 // What a session takes of control for packets of its own accord is one every so many nanoseconds a session
-// there is: probes of 20,000 a second in all, about a fifth of the core. Up to 4,000 sessions nothing waits.
-inline constexpr std::uint64_t kPaceNs = 50'000;
+// there is: 10,000 packets a second in all, about a tenth of the core. Up to 2,000 sessions nothing waits.
+inline constexpr std::uint64_t kPaceNs = 100'000;
 // Sessions with something to store, to say or to time that a loop attends to.
-inline constexpr unsigned kSessionsALoop = 1024;
+inline constexpr unsigned kSessionsALoop = 512;
 
 // Why a session cannot be: what() names it and says what to do.
 class SessionRefusal : public std::runtime_error {

@@ -164,6 +164,13 @@ std::uint64_t SessionControl::Impl::paced(std::uint64_t gap_ns) const {
   return std::max(gap_ns, std::min(pace_ns, most_ns));
 }
 
+// Very many sessions that start at once must not all speak at once: neither end's control could follow.
+std::uint64_t SessionControl::Impl::turn_ns() const {
+  const std::uint64_t pace = paced(0);
+  if (pace <= policy.probe_initial_ns) return 0;
+  return (std::uint64_t{load_be32(stored_record.fingerprint.data())} * (pace >> 10U) >> 32U) << 10U;
+}
+
 void SessionControl::set_pace(std::uint64_t gap_ns) {
   impl_->pace_ns = gap_ns;
   impl_->path_policy.lone_interval_ns = gap_ns;

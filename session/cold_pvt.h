@@ -90,6 +90,7 @@ struct SessionControl::Impl {
   void start_probing(std::uint64_t first_ns);
   // The policy's gap, or the pace; where silence ends the session, often enough before that.
   std::uint64_t paced(std::uint64_t gap_ns) const;
+  std::uint64_t turn_ns() const;
   void probe(std::uint64_t now_ns);
 
   // ---- paths, cold_paths.cc

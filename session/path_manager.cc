@@ -33,7 +33,7 @@ PathManager::Impl::Impl(const PathPolicy& rules, std::span<const PathEnds> ends,
   slots.resize(std::clamp<std::size_t>(ends.size(), 1, kTxPaths));
   for (std::size_t i = 0; i < std::min(ends.size(), slots.size()); ++i) slots[i].ends = ends[i];
   slots[0].state = PathState::kValidated;
-  if (known(slots[0].ends)) slots[0].pulse.next_ns = now_ns;
+  if (known(slots[0].ends)) slots[0].pulse.next_ns = now_ns + (slots.size() == 1 ? rules.first_probe_ns : 0);
   rebuild(now_ns);
 }
 

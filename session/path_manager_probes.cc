@@ -155,8 +155,7 @@ void PathManager::Impl::run_slot_probes(std::uint8_t index, std::uint64_t now_ns
     slot.traffic_seen = traffic;
     if (!idle || !slot.pulse.up) send_probe(slot.pulse, index, slot.ends, now_ns, true);
     if (!slot.pulse.up) ++slot.pulse.down_probes;
-    slot.pulse.next_ns =
-        now_ns + (idle ? usual_gap_ns(index) << slot.idle_checks : gap_ns(index, now_ns));
+    slot.pulse.next_ns = now_ns + (idle ? usual_gap_ns(index) << slot.idle_checks : gap_ns(index, now_ns));
   }
   judge(index, was_up, now_ns);
 }

@@ -30,8 +30,11 @@ class Cold : public ::testing::Test {
   }
 
   void make() {
-    control_ =
-        std::make_unique<SessionControl>(identity_, support::test_secret(), policy_, 3, 9, pool_, aead_);
+    crypto::TrafficSecret secret = support::test_secret();
+    secret.data()[0] = static_cast<std::uint8_t>(secret.data()[0] ^ number_);
+    secret.data()[1] = static_cast<std::uint8_t>(secret.data()[1] ^ (number_ >> 8));
+    control_ = std::make_unique<SessionControl>(identity_, std::move(secret), policy_, 3, 9, pool_, aead_);
+    control_->set_pace(pace_ns_);
   }
   // A new incarnation over the same store; true when it started and its record is durable.
   bool boot(std::uint64_t now_ns = 0) {
@@ -94,6 +97,8 @@ class Cold : public ::testing::Test {
   session::KeyPool pool_;
   session::MemoryStore store_;
   session::SessionIdentity identity_;
+  unsigned number_ = 0;        // makes another secret
+  std::uint64_t pace_ns_ = 0;  // set_pace()
   session::SessionPolicy policy_;
   std::unique_ptr<SessionControl> control_;
   std::string error_;
@@ -692,6 +697,23 @@ TEST_F(Cold, AmongVeryManyItAnnouncesItselfAtTheirPace) {
   }
   ASSERT_GE(sent.size(), 6U) << "it does go on";
   for (std::size_t i = 2; i < sent.size(); ++i) EXPECT_EQ(sent[i] - sent[i - 1], 30 * kSecond);
+}
+
+// A hundred thousand sessions that start at once: their first words are spread over the pace.
+TEST_F(Cold, AmongVeryManyTheFirstAnnouncementWaitsForItsTurn) {
+  pace_ns_ = 10 * kSecond;
+  std::vector<std::uint64_t> tenths(10);
+  for (number_ = 0; number_ < 400; ++number_) {
+    ASSERT_TRUE(boot());
+    std::uint64_t at = 0;
+    while (only<session::CmdSendPathValidation>(write_and_drain()).empty()) {
+      at = control_->next_deadline_ns();
+      ASSERT_LE(at, pace_ns_);
+      control_->on_timer(at);
+    }
+    ++tenths[std::min<std::uint64_t>(at * 10 / pace_ns_, 9)];
+  }
+  for (const std::uint64_t n : tenths) EXPECT_GE(n, 15U) << "of 40 on average";
 }
 
 TEST_F(Cold, TellsThePeerOfAnEpochOfOurMaking) {
