@@ -105,7 +105,7 @@ SessionMemory SessionManager::memory() const {
   }
   const std::size_t heap = heap_bytes();
   m.heap_bytes = heap;
-  if (m.sessions == 0) return m;
+  if (m.sessions == 0 || m.most_sessions == 0) return m;
   m.heap_each_bytes = heap > heap_before_bytes_ ? (heap - heap_before_bytes_) / m.sessions : 0;
   m.keys_each_bytes = m.keys_used_bytes / m.sessions;
   m.tables_each_bytes = m.tables_bytes / m.most_sessions;

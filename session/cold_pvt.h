@@ -31,6 +31,7 @@ struct SessionControl::Impl {
 
   // ---- output, cold.cc
   struct Held {
+    Held(ControlCommand what, std::uint64_t of) : command(std::move(what)), version(of) {}
     ControlCommand command;
     std::uint64_t version;  // of the record that must be durable before it may leave
   };
