@@ -17,7 +17,6 @@
 #include <vector>
 
 #include <fmt/format.h>
-#include <malloc.h>
 #include <rte_cycles.h>
 #include <rte_eal.h>
 #include <spdlog/spdlog.h>
@@ -25,6 +24,7 @@
 #include "bench/arguments.h"
 #include "bench/memory.h"
 #include "bench/samples.h"
+#include "dataplane/session_manager.h"
 #include "dataplane/store.h"
 #include "tests/support/live.h"
 
@@ -39,10 +39,6 @@ constexpr unsigned kSpare = 64;  // room beside the sessions that are there
 
 double microseconds(double cycles) {
   return cycles * 1e6 / static_cast<double>(rte_get_tsc_hz());
-}
-
-std::size_t heap_bytes() {
-  return mallinfo2().uordblks + mallinfo2().hblkhd;
 }
 
 constexpr std::uint32_t kFew = 1000;
@@ -106,14 +102,14 @@ class House {
         live(fmt::format("c{}", sessions), 1, options(sessions), state_ ? &state_->store() : nullptr),
         sessions_(sessions),
         disk_(disk) {
-    const std::size_t heap = heap_bytes();
+    const std::size_t heap = dataplane::heap_bytes();
     const std::uint32_t keys = free_keys();
     for (std::uint32_t i = 0; i < sessions; ++i) {
       if (!live.add(name(i), i).ok()) throw std::runtime_error("a session was refused");
-      turns(2);  // or news for the worker pile up, and control looks through all of them each time
+      turns(2);  // or news for the worker pile up
     }
     turns(1000);
-    heap_each = static_cast<double>(heap_bytes() - heap) / sessions;
+    heap_each = static_cast<double>(dataplane::heap_bytes() - heap) / sessions;
     keys_each = static_cast<double>(keys - free_keys()) / sessions;
   }
 

@@ -5,6 +5,11 @@
 #include "dataplane/session_manager_pvt.h"
 
 namespace dataplane {
+
+std::string peer_text(const session::Endpoint& peer) {
+  return peer.family == 0 ? "unknown" : to_text(peer);
+}
+
 namespace {
 
 using session::SessionEvent;
@@ -14,10 +19,6 @@ struct Words {
   const char* level;
   std::string text;
 };
-
-std::string peer_text(const session::Endpoint& peer) {
-  return peer.family == 0 ? "unknown" : to_text(peer);
-}
 
 Words epoch_words(SessionEvent event, const session::SessionControl& c) {
   switch (event) {

@@ -61,6 +61,9 @@ struct SessionManager::Managed {
   session::Fifo<rte_mbuf*> held;  // wait for durability and for their jump
 };
 
+// session_events.cc
+std::string peer_text(const session::Endpoint& peer);
+
 template <class... Ts>
 struct Overloaded : Ts... {
   using Ts::operator()...;

@@ -13,13 +13,6 @@
 #include "session/table.h"
 
 namespace dataplane {
-namespace {
-
-std::string peer_text(const session::Endpoint& peer) {
-  return peer.family == 0 ? "unknown" : to_text(peer);
-}
-
-}  // namespace
 
 // Two sessions under one (secret, role) would use the same keys with the same numbers.
 void SessionManager::refuse_twin(const SessionEntry& entry, const session::Fingerprint& fingerprint) const {

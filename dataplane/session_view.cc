@@ -66,7 +66,7 @@ SessionView SessionManager::view_session(const Managed& s, std::uint64_t now_ns)
   v.budget_limit = budget.limit;
   v.idle_seconds = c.idle_seconds(now_ns);
   v.replaced_by = s.replaced_by;
-  v.peer = s.peer.family == 0 ? "unknown" : to_text(s.peer);
+  v.peer = peer_text(s.peer);
   view_paths(s, *topology_.workers[s.worker].shard, v);
   view_streams_of(s, v);
   return v;

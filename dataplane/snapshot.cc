@@ -114,6 +114,18 @@ Snapshot take_snapshot(const Topology& topology, Control& control, double second
   return snapshot;
 }
 
+std::array<std::pair<const char*, std::uint64_t>, 9> memory_fields(const SessionMemory& m) {
+  return {{{"sessions", m.sessions},
+           {"session_bytes", m.each_bytes()},
+           {"session_heap_bytes", m.heap_each_bytes},
+           {"session_keys_bytes", m.keys_each_bytes},
+           {"session_tables_bytes", m.tables_each_bytes},
+           {"heap_bytes", m.heap_bytes},
+           {"keys_used_bytes", m.keys_used_bytes},
+           {"keys_taken_bytes", m.keys_taken_bytes},
+           {"tables_bytes", m.tables_bytes}}};
+}
+
 const char* state_name(session::LifeState state) {
   switch (state) {
     case session::LifeState::kFree:

@@ -8,6 +8,7 @@
 #include <cstdint>
 #include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "dataplane/control.h"
@@ -71,6 +72,8 @@ struct Snapshot {
   std::optional<bool> pools_full;     // known once everything was taken down
 };
 
+// As JSON and telemetry name them.
+std::array<std::pair<const char*, std::uint64_t>, 9> memory_fields(const SessionMemory& m);
 // Counters only: ports, workers, drops, books. Needs no lock.
 Snapshot take_counters(const Topology& topology, double seconds);
 // The same with sessions and neighbours; takes control's lock.

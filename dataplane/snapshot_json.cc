@@ -33,19 +33,13 @@ Json json_port(const PortView& p) {
           {"tx_errors", p.tx_errors}};
 }
 
-// What control's messages cost the worker.
 Json json_memory(const SessionMemory& m) {
-  return {{"sessions", m.sessions},
-          {"session_bytes", m.each_bytes()},
-          {"session_heap_bytes", m.heap_each_bytes},
-          {"session_keys_bytes", m.keys_each_bytes},
-          {"session_tables_bytes", m.tables_each_bytes},
-          {"heap_bytes", m.heap_bytes},
-          {"keys_used_bytes", m.keys_used_bytes},
-          {"keys_taken_bytes", m.keys_taken_bytes},
-          {"tables_bytes", m.tables_bytes}};
+  Json out;
+  for (const auto& [name, value] : memory_fields(m)) out[name] = value;
+  return out;
 }
 
+// What control's messages cost the worker.
 Json json_stalls(const StallStats& stalls) {
   Json kinds = Json::object();
   for (std::size_t i = 0; i < kCommandKinds; ++i) {

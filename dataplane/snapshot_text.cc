@@ -79,8 +79,10 @@ void print_sessions(Out out, const Snapshot& s) {
                    v.rekeys, v.followed, v.catch_ups, v.replayed, v.auth_failed,
                    v.peer.empty() ? "-" : v.peer);
   }
-  const std::uint64_t rest = s.memory.sessions - in_table(s).size();
-  if (rest != 0) fmt::format_to(out, "... and {} more: phantomctl session show\n", rest);
+  const std::size_t listed = in_table(s).size();
+  if (s.memory.sessions > listed) {
+    fmt::format_to(out, "... and {} more: phantomctl session show\n", s.memory.sessions - listed);
+  }
 }
 
 std::string end_text(const session::Endpoint& end) {

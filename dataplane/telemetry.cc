@@ -195,6 +195,16 @@ int on_counters(const char*, const char*, rte_tel_data* d) {
   return answer(take_counters(*from.topology, from.seconds()), d);
 }
 
+// The others: `answer` under control's lock.
+template <typename Answer>
+int with_control(const Answer& answer) {
+  Source& from = source();
+  const std::lock_guard guard(from.mutex);
+  if (from.control == nullptr) return -ENODEV;
+  const std::lock_guard control(from.control->lock());
+  return answer(*from.control);
+}
+
 std::size_t parse_size(std::string_view text, std::size_t otherwise) {
   std::size_t value = 0;
   const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
@@ -202,28 +212,24 @@ std::size_t parse_size(std::string_view text, std::size_t otherwise) {
 }
 
 int on_sessions(const char*, const char* params, rte_tel_data* d) {
-  Source& from = source();
-  const std::lock_guard guard(from.mutex);
-  if (from.control == nullptr) return -ENODEV;
-  const std::lock_guard control(from.control->lock());
-  rte_tel_data_start_array(d, RTE_TEL_STRING_VAL);
-  const std::size_t first = params == nullptr ? 0 : parse_size(params, 0);
-  for (const SessionView& view : from.control->sessions(first, kSessionsPerAnswer)) {
-    rte_tel_data_add_array_string(d, view.name.c_str());
-  }
-  return 0;
+  return with_control([&](Control& control) {
+    rte_tel_data_start_array(d, RTE_TEL_STRING_VAL);
+    const std::size_t first = params == nullptr ? 0 : parse_size(params, 0);
+    for (const SessionView& view : control.sessions(first, kSessionsPerAnswer)) {
+      rte_tel_data_add_array_string(d, view.name.c_str());
+    }
+    return 0;
+  });
 }
 
 // What `answer` says of the session that is named.
 template <typename Answer>
 int about_session(const char* name, const Answer& answer) {
-  Source& from = source();
-  const std::lock_guard guard(from.mutex);
-  if (from.control == nullptr) return -ENODEV;
-  if (name == nullptr) return -EINVAL;
-  const std::lock_guard control(from.control->lock());
-  const std::optional<SessionView> view = from.control->session(name);
-  return view ? answer(*view) : -ENOENT;
+  return with_control([&](Control& control) {
+    if (name == nullptr) return -EINVAL;
+    const std::optional<SessionView> view = control.session(name);
+    return view ? answer(*view) : -ENOENT;
+  });
 }
 
 int on_session(const char*, const char* params, rte_tel_data* d) {
@@ -264,53 +270,38 @@ int on_paths(const char*, const char* params, rte_tel_data* d) {
 }
 
 int on_steering(const char*, const char*, rte_tel_data* d) {
-  Source& from = source();
-  const std::lock_guard guard(from.mutex);
-  if (from.control == nullptr) return -ENODEV;
-  const std::lock_guard control(from.control->lock());
-  const SteeringCounters& c = from.control->steering();
-  rte_tel_data_start_dict(d);
-  add(d, "active", c.active);
-  add(d, "installed", c.installed);
-  add(d, "removed", c.removed);
-  add(d, "refused", c.refused);
-  add(d, "unsupported", c.unsupported);
-  add(d, "failed_removals", c.failed_removals);
-  add(d, "slowest_us", c.slowest_us);
-  return 0;
+  return with_control([d](Control& control) {
+    const SteeringCounters& c = control.steering();
+    rte_tel_data_start_dict(d);
+    add(d, "active", c.active);
+    add(d, "installed", c.installed);
+    add(d, "removed", c.removed);
+    add(d, "refused", c.refused);
+    add(d, "unsupported", c.unsupported);
+    add(d, "failed_removals", c.failed_removals);
+    add(d, "slowest_us", c.slowest_us);
+    return 0;
+  });
 }
 
 int on_memory(const char*, const char*, rte_tel_data* d) {
-  Source& from = source();
-  const std::lock_guard guard(from.mutex);
-  if (from.control == nullptr) return -ENODEV;
-  const std::lock_guard control(from.control->lock());
-  const SessionMemory m = from.control->memory();
-  rte_tel_data_start_dict(d);
-  add(d, "sessions", m.sessions);
-  add(d, "session_bytes", m.each_bytes());
-  add(d, "session_heap_bytes", m.heap_each_bytes);
-  add(d, "session_keys_bytes", m.keys_each_bytes);
-  add(d, "session_tables_bytes", m.tables_each_bytes);
-  add(d, "heap_bytes", m.heap_bytes);
-  add(d, "keys_used_bytes", m.keys_used_bytes);
-  add(d, "keys_taken_bytes", m.keys_taken_bytes);
-  add(d, "tables_bytes", m.tables_bytes);
-  return 0;
+  return with_control([d](Control& control) {
+    rte_tel_data_start_dict(d);
+    for (const auto& [name, value] : memory_fields(control.memory())) add(d, name, value);
+    return 0;
+  });
 }
 
 int on_neighbours(const char*, const char*, rte_tel_data* d) {
-  Source& from = source();
-  const std::lock_guard guard(from.mutex);
-  if (from.control == nullptr) return -ENODEV;
-  const std::lock_guard control(from.control->lock());
-  std::vector<NeighbourView> list = from.control->neighbours();
-  list.resize(std::min<std::size_t>(list.size(), 64));
-  return answer_list(d, list, [](rte_tel_data* entry, const NeighbourView& n) {
-    add(entry, "port", n.port);
-    add(entry, "address", n.address);
-    add(entry, "mac", n.mac);
-    add(entry, "state", n.state);
+  return with_control([d](Control& control) {
+    std::vector<NeighbourView> list = control.neighbours();
+    list.resize(std::min<std::size_t>(list.size(), 64));
+    return answer_list(d, list, [](rte_tel_data* entry, const NeighbourView& n) {
+      add(entry, "port", n.port);
+      add(entry, "address", n.address);
+      add(entry, "mac", n.mac);
+      add(entry, "state", n.state);
+    });
   });
 }
 
@@ -337,33 +328,29 @@ int on_services(const char*, const char*, rte_tel_data* d) {
 }
 
 int on_rekey(const char*, const char* params, rte_tel_data* d) {
-  Source& from = source();
-  const std::lock_guard guard(from.mutex);
-  if (from.control == nullptr) return -ENODEV;
-  if (params == nullptr) return -EINVAL;
-  const std::string_view all(params);
-  const std::string_view name = all.substr(0, all.find(','));
-  const std::size_t steps = name.size() == all.size() ? 1 : parse_size(all.substr(name.size() + 1), 0);
-  const std::lock_guard control(from.control->lock());
-  const std::string error = from.control->request_rekey(std::string(name), static_cast<unsigned>(steps));
-  rte_tel_data_start_dict(d);
-  add(d, "result", error.empty() ? std::string("ok") : error.substr(0, RTE_TEL_MAX_STRING_LEN - 1));
-  return 0;
+  return with_control([&](Control& control) {
+    if (params == nullptr) return -EINVAL;
+    const std::string_view all(params);
+    const std::string_view name = all.substr(0, all.find(','));
+    const std::size_t steps = name.size() == all.size() ? 1 : parse_size(all.substr(name.size() + 1), 0);
+    const std::string error = control.request_rekey(std::string(name), static_cast<unsigned>(steps));
+    rte_tel_data_start_dict(d);
+    add(d, "result", error.empty() ? std::string("ok") : error.substr(0, RTE_TEL_MAX_STRING_LEN - 1));
+    return 0;
+  });
 }
 
 int on_store(const char*, const char*, rte_tel_data* d) {
-  Source& from = source();
-  const std::lock_guard guard(from.mutex);
-  if (from.control == nullptr) return -ENODEV;
-  const std::lock_guard control(from.control->lock());
-  const StoreHealth health = from.control->store_health();
-  rte_tel_data_start_dict(d);
-  add(d, "failing", health.failing ? 1U : 0U);
-  add(d, "commits", health.commits);
-  add(d, "records", health.records);
-  add(d, "failures", health.failures);
-  add(d, "troubles", health.troubles);
-  return 0;
+  return with_control([d](Control& control) {
+    const StoreHealth health = control.store_health();
+    rte_tel_data_start_dict(d);
+    add(d, "failing", health.failing ? 1U : 0U);
+    add(d, "commits", health.commits);
+    add(d, "records", health.records);
+    add(d, "failures", health.failures);
+    add(d, "troubles", health.troubles);
+    return 0;
+  });
 }
 
 struct Command {

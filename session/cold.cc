@@ -104,7 +104,6 @@ std::optional<StartError> SessionControl::start(const std::optional<StoreRecord>
   }
   if (epoch > unsigned{s.peer_epoch} + MAX_REKEY_CATCHUP) s.out_of_reach();
   if (!record) s.prepare_next(now_ns);
-  s.path_policy.first_probe_ns = s.turn_ns();
   s.manager = s.make_manager(now_ns);
   s.start_probing(now_ns + s.turn_ns());
   if (s.turn_ns() == 0) s.probe(now_ns);

@@ -12,6 +12,8 @@ PathManager SessionControl::Impl::make_manager(std::uint64_t now_ns) {
   path_policy.tx_streams = policy.tx_streams;
   path_policy.echo_burst = policy.echo_burst;
   path_policy.echoes_per_second = policy.echoes_per_second;
+  path_policy.lone_interval_ns = pace_ns;
+  path_policy.first_probe_ns = turn_ns();
   if (path_ends.empty()) path_ends.emplace_back();
   if (has_paths && path_ends[0].remote.family == 0) path_ends[0].remote = stored_record.peer;
   return PathManager(
@@ -68,7 +70,6 @@ void SessionControl::Impl::pump_paths(std::uint64_t now_ns) {
 void SessionControl::set_paths(PathPolicy policy, std::span<const PathEnds> ends) {
   Impl& s = *impl_;
   s.path_policy = policy;
-  s.path_policy.lone_interval_ns = std::max(policy.lone_interval_ns, s.pace_ns);
   s.path_ends.assign(ends.begin(), ends.begin() + std::min<std::ptrdiff_t>(std::ssize(ends), kTxPaths));
   s.has_paths = !s.path_ends.empty();
 }
@@ -173,7 +174,6 @@ std::uint64_t SessionControl::Impl::turn_ns() const {
 
 void SessionControl::set_pace(std::uint64_t gap_ns) {
   impl_->pace_ns = gap_ns;
-  impl_->path_policy.lone_interval_ns = gap_ns;
   impl_->manager.set_lone_interval(gap_ns);
 }
 

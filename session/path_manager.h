@@ -90,9 +90,10 @@ struct PathPolicy {
   MigrationPolicy migration = MigrationPolicy::kValidated;
   PathScheduler scheduler = PathScheduler::kLowestLatency;
   bool unmodified_peer = false;
-  std::uint64_t probe_interval_ns = 1'000'000'000;   // of a slot that is in use or stands by
-  std::uint64_t lone_interval_ns = 0;                // the same where there is no other address, if more
-  std::uint64_t first_probe_ns = 0;                  // there: from the start to the first probe
+  std::uint64_t probe_interval_ns = 1'000'000'000;  // of a slot that is in use or stands by
+  // Set by SessionControl: the same where there is no other address, if more; and the first probe there.
+  std::uint64_t lone_interval_ns = 0;
+  std::uint64_t first_probe_ns = 0;                  // after the start
   unsigned probes_lost_down = 3;                     // unanswered in a row: the slot is down
   std::uint64_t attempt_timeout_ns = 3'000'000'000;  // of a candidate, with repeats inside it
   std::uint64_t attempt_pause_ns = 1'000'000'000;    // before the same candidate is tried again; doubles

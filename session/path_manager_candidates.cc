@@ -9,7 +9,6 @@ namespace session {
 void Attempt::start(std::uint8_t on_id, std::uint64_t now_ns, const RoundTrip& rtt, std::uint64_t for_ns) {
   phase = Phase::kRunning;
   id = on_id;
-  sends = 0;
   started_ns = now_ns;
   limit_ns = for_ns;
   gap_ns = std::max(2 * rtt.srtt_ns, kPatienceNs);
@@ -18,12 +17,11 @@ void Attempt::start(std::uint8_t on_id, std::uint64_t now_ns, const RoundTrip& r
 }
 
 bool Attempt::wants_send(std::uint64_t now_ns) const {
-  return phase == Phase::kRunning && sends < PathManager::kAttemptSends && now_ns >= next_ns;
+  return phase == Phase::kRunning && sent.size() < PathManager::kAttemptSends && now_ns >= next_ns;
 }
 
 void Attempt::record(const PathChallenge& value, std::uint64_t now_ns) {
   sent.push_back(Challenge{value, now_ns, true, true});
-  ++sends;
   next_ns = now_ns + gap_ns;
   gap_ns *= 2;
 }
@@ -55,7 +53,7 @@ std::uint64_t Attempt::deadline_ns() const {
   if (phase == Phase::kIdle) return kNeverNs;
   if (phase != Phase::kRunning) return next_ns;
   const std::uint64_t end = started_ns + limit_ns;
-  return sends < PathManager::kAttemptSends ? std::min(end, next_ns) : end;
+  return sent.size() < PathManager::kAttemptSends ? std::min(end, next_ns) : end;
 }
 
 Candidate* PathManager::Impl::find_candidate(const PathEnds& ends) {

@@ -105,7 +105,6 @@ struct Attempt {
   enum class Phase : std::uint8_t { kIdle, kRunning, kPaused, kProven };
   Phase phase = Phase::kIdle;
   std::uint8_t id = 0;
-  unsigned sends = 0;
   unsigned failures = 0;
   std::uint64_t started_ns = 0;
   std::uint64_t limit_ns = 0;  // its length
